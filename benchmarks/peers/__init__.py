@@ -1,0 +1,1 @@
+"""The whole engine beside senders that record nothing."""

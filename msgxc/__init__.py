@@ -1,0 +1,1 @@
+"""msgxc: a messaging exchange. The library: it imports neither prefect nor flows nor tasks."""

@@ -1,0 +1,397 @@
+"""What can be done with a campaign, each a call that may be made again: plan, seal, send, report, why.
+
+    plan ─► seal ─► (its time) ─► send_slice … ─► send_rest ─► finish ─► report
+                                                               └► fallback_spec ─► plan …
+
+Nothing here knows who calls: a flow, the command line, a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from sys import maxsize
+from uuid import UUID
+
+from msgxc import audience, ids
+from msgxc.campaign import Audience, CampaignSpec, FallbackWhen, Subscribers, Unreached
+from msgxc.errors import CampaignConflict, LeaseLost, WrongInput
+from msgxc.failpoints import failpoint
+from msgxc.fallback import FALLBACK, Due, fallback_due, fallback_key, fallback_spec
+from msgxc.holding import Hold
+from msgxc.ledger import (
+    SEALING,
+    Campaign,
+    Control,
+    Intent,
+    Lease,
+    Mark,
+    Result,
+    Row,
+    Seal,
+    in_doubt,
+    repeat_bound,
+)
+from msgxc.model import Skip
+from msgxc.parts import Planned, Range, parts, slices
+from msgxc.render import Template
+from msgxc.reports.funnel import Report, rows_by_person, wants_fallback
+from msgxc.routing import Offer, offer
+from msgxc.sending import (
+    campaign_named,
+    send_rest,
+    send_slice,
+    shards_of_slice,
+    stored_campaign,
+    thread_of,
+)
+from msgxc.urgency import levels
+from msgxc.wiring import Exchange
+
+__all__ = [
+    "FALLBACK",
+    "Due",
+    "Planned",
+    "audience_checked",
+    "bound",
+    "campaign_named",
+    "fallback_due",
+    "fallback_key",
+    "fallback_spec",
+    "finish",
+    "forget_old",
+    "part",
+    "plan",
+    "report",
+    "rows_of",
+    "seal",
+    "send_rest",
+    "send_slice",
+    "set_control",
+]
+
+TOGETHER = 50_000  # people of an audience that are written in one go
+GIVE_UP_PAUSE = 0.5  # seconds between two looks at what a process left that may be dead
+
+
+# -- plan -------------------------------------------------------------------------------------------------
+
+
+async def plan(exchange: Exchange, spec: CampaignSpec) -> Planned:
+    """Check the campaign and write it down, unless it is there already: then that one goes on.
+
+    Raises NotFound, WrongInput for what cannot be sent, CampaignConflict when the name is taken by another.
+    """
+    spec = _with_thread(spec)
+    template = exchange.templates.get(spec.template)
+    await audience_checked(exchange, spec.audience)
+    await _offer(exchange, spec, template)
+    identity = ids.campaign_id(exchange.key, spec.name)
+    stored = await exchange.store.ledger.campaign(identity)
+    estimate = stored.seal.count if stored and stored.seal else await _estimate(exchange, spec)
+    if stored is None:
+        shards = await _shards(exchange, spec, estimate)
+        fresh = Campaign(identity, spec, shards, _time(exchange))
+        stored = await exchange.store.ledger.create(fresh)
+    if stored.spec != spec:
+        raise CampaignConflict(
+            f"{spec.name!r} was started with other parameters ({_difference(stored.spec, spec)}): "
+            "choose another name, or the same parameters to finish it"
+        )
+    own, *others = parts(
+        slices(0, stored.shards, shards_of_slice(exchange)),
+        exchange.settings.spread,
+        spec.sending.per_second,
+    )
+    return Planned(
+        id=identity,
+        name=spec.name,
+        shards=stored.shards,
+        slices=tuple(own),
+        estimate=estimate,
+        not_before=spec.sending.not_before,
+        whole=(0, stored.shards),
+        spread=tuple((some[0][0], some[-1][1]) for some in others),
+        share=1 / (1 + len(others)),
+        queue=levels(exchange.settings)[spec.sending.urgency].queue,
+    )
+
+
+async def part(exchange: Exchange, name: str, whole: Range, share: float) -> Planned:
+    """What a run has to do that sends only a part of a campaign. Raises NotFound."""
+    campaign = await campaign_named(exchange, name)
+    count, (first, last) = campaign.seal.count if campaign.seal else 0, whole
+    return Planned(
+        id=campaign.id,
+        name=name,
+        shards=campaign.shards,
+        slices=slices(first, last, shards_of_slice(exchange)),
+        estimate=count * (last - first) // campaign.shards,
+        not_before=None,
+        whole=whole,
+        share=share,
+    )
+
+
+def _with_thread(spec: CampaignSpec) -> CampaignSpec:
+    thread = spec.audience.to.thread if isinstance(spec.audience.to, Subscribers) else spec.thread
+    return spec.model_copy(update={"thread": thread})
+
+
+def _difference(stored: CampaignSpec, asked: CampaignSpec) -> str:
+    fields = [name for name in CampaignSpec.model_fields if getattr(stored, name) != getattr(asked, name)]
+    return ", ".join(fields)
+
+
+async def audience_checked(exchange: Exchange, who: Audience) -> None:
+    """Whether every selection of the audience means something. Raises NotFound, WrongExpression."""
+    for selection in (who.to, *who.exclude):
+        await audience.check(exchange.store, selection)
+
+
+async def _offer(exchange: Exchange, spec: CampaignSpec, template: Template) -> Offer:
+    """What the campaign offers; WrongInput when that is no channel at all, for a reason of its own."""
+    what = offer(spec, template.channels(), await thread_of(exchange, spec))
+    if not what.channels and not what.disabled:
+        parts = ", ".join(sorted(template.channels())) or "no channel"
+        raise WrongInput(f"nothing can be sent: template {spec.template!r} has parts for {parts}")
+    for channel in what.channels:
+        exchange.provider(channel)  # Half-set credentials are refused now, not in the middle.
+    return what
+
+
+async def _estimate(exchange: Exchange, spec: CampaignSpec) -> int:
+    to = spec.audience.to
+    if isinstance(to, Unreached):
+        parent = await campaign_named(exchange, to.campaign)
+        return parent.seal.count if parent.seal else 0
+    return await audience.estimate(exchange.store, to, _time(exchange))
+
+
+async def _shards(exchange: Exchange, spec: CampaignSpec, estimate: int) -> int:
+    """A fallback has its parent's shards, so that both can be read side by side."""
+    if spec.parent:
+        return (await campaign_named(exchange, spec.parent)).shards
+    return max(1, -(-estimate // exchange.settings.shard_size))
+
+
+# -- seal -------------------------------------------------------------------------------------------------
+
+
+async def seal(
+    exchange: Exchange, campaign_id: UUID, on_progress: Callable[[int], None] = lambda _: None
+) -> Seal:
+    """Fix the audience. May be interrupted and repeated: it ends in the same count and hash.
+
+    One process seals at a time; a second one waits for it, and takes over when it dies.
+    """
+    ledger, seconds = exchange.store.ledger, exchange.settings.lease_seconds
+    while True:
+        campaign = await stored_campaign(exchange, campaign_id)
+        if campaign.seal:
+            return campaign.seal
+        now = exchange.clock()
+        lease = await ledger.claim(campaign_id, SEALING, exchange.owner, now, now + seconds)
+        if lease is None:
+            await asyncio.sleep(0.5)
+            continue
+        try:
+            return await _seal(exchange, campaign, lease, on_progress)
+        except LeaseLost:
+            continue  # Somebody else is sealing now.
+
+
+async def _seal(
+    exchange: Exchange, campaign: Campaign, lease: Lease, on_progress: Callable[[int], None]
+) -> Seal:
+    """Expand, count and seal while the lease is ours. Raises LeaseLost."""
+    ledger, seconds = exchange.store.ledger, exchange.settings.lease_seconds
+    hold = Hold(lease, ledger, exchange.clock, seconds, seconds / 2)
+    keeper = asyncio.create_task(hold.keep())
+    try:
+        token = await ledger.begin(campaign.id)
+        if token is None:
+            await ledger.finish(hold.lease)
+            raise LeaseLost("somebody else has sealed it")
+        failpoint("begun")
+        async for expanded in _expand(exchange, campaign, token):
+            on_progress(expanded)
+            await hold.fence()
+        failpoint("expanded")
+        found = await _count(exchange, campaign)
+        await hold.confirm()
+        sealed = await ledger.seal(campaign.id, found, token)
+        await ledger.finish(hold.lease)
+        return sealed
+    finally:
+        keeper.cancel()
+
+
+async def _expand(exchange: Exchange, campaign: Campaign, token: int) -> AsyncIterator[int]:
+    """Write the audience, batch by batch; answers how many have come so far."""
+    root = ids.campaign_id(exchange.key, campaign.spec.parent or campaign.spec.name)
+    done = 0
+    async for some in _gathered(_audience(exchange, campaign)):
+        members = sorted((ids.shard_of(exchange.key, root, uid, campaign.shards), uid) for uid in some)
+        await exchange.store.ledger.expand(campaign.id, members, token)
+        failpoint("expanding")
+        done += len(some)
+        yield done
+
+
+async def _gathered(batches: AsyncIterator[list[UUID]]) -> AsyncIterator[list[UUID]]:
+    """The same in batches so large that many of one shard are written together.
+
+    A few at a time would touch another page of the table for nearly each of them: sealing would take longer
+    for each person, the more there are.
+    """
+    held: list[UUID] = []
+    async for some in batches:
+        held += some
+        if len(held) >= TOGETHER:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+async def _audience(exchange: Exchange, campaign: Campaign) -> AsyncIterator[list[UUID]]:
+    to = campaign.spec.audience.to
+    if not isinstance(to, Unreached):
+        async for some in audience.resolve(exchange.store, campaign.spec.audience, _time(exchange)):
+            yield some
+        return
+    parent = await campaign_named(exchange, to.campaign)
+    unconfirmed = parent.spec.fallback.when is FallbackWhen.UNCONFIRMED
+    for shard in range(parent.shards):
+        rows = rows_by_person(await exchange.store.ledger.rows(parent.id, shard))
+        owed = [uid for uid in rows if wants_fallback(rows[uid], unconfirmed=unconfirmed)]
+        yield await audience.without(exchange.store, owed, campaign.spec.audience.exclude, _time(exchange))
+
+
+async def _count(exchange: Exchange, campaign: Campaign) -> Seal:
+    """Count and hash of what is really stored."""
+    count = digest = 0
+    for shard in range(campaign.shards):
+        uids = await exchange.store.ledger.members(campaign.id, shard)
+        count += len(uids)
+        digest += sum(ids.audience_digest(exchange.key, campaign.id, uid) for uid in uids)
+    return Seal(count, digest % 2**64)
+
+
+# -- steer, end -------------------------------------------------------------------------------------------
+
+
+async def set_control(exchange: Exchange, name: str, control: Control) -> Control:
+    """Pause, run on or cancel; a cancel is final. Answers what holds now."""
+    campaign = await campaign_named(exchange, name)
+    return await exchange.store.ledger.set_control(campaign.id, control)
+
+
+async def finish(exchange: Exchange, campaign_id: UUID) -> bool:
+    """Note that the campaign is over; False while shards are unfinished and it is not canceled."""
+    campaign = await stored_campaign(exchange, campaign_id)
+    ledger = exchange.store.ledger
+    open_shards = await ledger.unfinished(campaign_id, 0, campaign.shards)
+    if open_shards and campaign.control is not Control.CANCEL:
+        return False
+    await _give_up(exchange, campaign, [shard for shard, until in open_shards.items() if until])
+    await ledger.finish_campaign(campaign_id, _time(exchange))
+    failpoint("campaign_finished")
+    return True
+
+
+async def _give_up(exchange: Exchange, campaign: Campaign, shards: Sequence[int]) -> None:
+    """Nothing of a canceled campaign will be sent: what a killed process left in doubt is unknown.
+
+    A process that lives gets as long as a lease to write its results down; usually there is no doubt at all.
+    """
+    doubts = await _doubts(exchange, campaign, shards)
+    for _ in range(int(exchange.settings.lease_seconds / GIVE_UP_PAUSE) + 1):
+        if not doubts:
+            return
+        await asyncio.sleep(GIVE_UP_PAUSE)
+        doubts = await _doubts(exchange, campaign, doubts)
+    for shard, some in doubts.items():
+        await exchange.store.ledger.note(campaign.id, shard, [_unknown(i, _time(exchange)) for i in some])
+
+
+async def _doubts(exchange: Exchange, campaign: Campaign, shards: Iterable[int]) -> dict[int, list[Intent]]:
+    """By shard, what was about to be sent and has no result."""
+    found = {}
+    for shard in shards:
+        nobody = Lease(campaign.id, shard, owner="", epoch=maxsize, until=0.0)
+        state = await exchange.store.ledger.load(nobody)
+        if some := list(in_doubt(state, nobody.epoch)):
+            found[shard] = some
+    return found
+
+
+def _unknown(intent: Intent, at: datetime) -> Result:
+    return Result(intent.uid, intent.delivery, intent.channel, Mark.UNKNOWN, at, reason=Skip.CANCELED)
+
+
+# -- look -------------------------------------------------------------------------------------------------
+
+
+async def report(exchange: Exchange, name: str) -> Report:
+    """Where everybody of the audience stands, the fallback counted in; a scan of the ledger."""
+    campaign = await campaign_named(exchange, name)
+    second = await exchange.store.ledger.campaign(ids.campaign_id(exchange.key, name + FALLBACK))
+    found = Report(
+        name,
+        sandboxed=exchange.sandboxed & frozenset(campaign.spec.sending.channels),
+        finished=campaign.finished,
+        control=campaign.control,
+        repeat_bound=bound(exchange),
+    )
+    for shard in range(campaign.shards):
+        await _report_shard(exchange, campaign, second, shard, found)
+    return found
+
+
+async def _report_shard(
+    exchange: Exchange, campaign: Campaign, second: Campaign | None, shard: int, found: Report
+) -> None:
+    ledger = exchange.store.ledger
+    rows = rows_by_person(await ledger.rows(campaign.id, shard))
+    later = rows_by_person(await ledger.rows(second.id, shard)) if second else {}
+    canceled = campaign.control is Control.CANCEL
+    for uid in await ledger.members(campaign.id, shard):
+        found.add(rows.get(uid, ()), later.get(uid, ()), canceled=canceled)
+
+
+def bound(exchange: Exchange) -> int:
+    """How many deliveries one killed process may repeat, with this exchange's settings."""
+    limits = exchange.settings
+    return repeat_bound(limits.window, limits.in_flight, limits.flush, limits.windows_at_once)
+
+
+async def rows_of(exchange: Exchange, campaign: Campaign, uid: UUID) -> list[Row] | None:
+    """One person's rows in a campaign; None when they are not in its audience."""
+    root = ids.campaign_id(exchange.key, campaign.spec.parent or campaign.spec.name)
+    shard = ids.shard_of(exchange.key, root, uid, campaign.shards)
+    if uid not in await exchange.store.ledger.members(campaign.id, shard):
+        return None
+    return [row for row in await exchange.store.ledger.rows(campaign.id, shard) if row.uid == uid]
+
+
+async def forget_old(exchange: Exchange) -> int:
+    """Retention: remove campaigns, those of messages too, that finished longer ago than the setting says;
+    answers how many."""
+    limit = _time(exchange) - timedelta(days=exchange.settings.keep_ledger_days)
+    old = [
+        campaign.id
+        for messages in (False, True)
+        async for page in exchange.store.ledger.campaigns(messages=messages)
+        for campaign in page
+        if campaign.finished and campaign.finished < limit
+    ]
+    for campaign in old:
+        await exchange.store.ledger.forget(campaign)
+    return len(old)
+
+
+def _time(exchange: Exchange) -> datetime:
+    return datetime.fromtimestamp(exchange.clock(), UTC)

@@ -1,0 +1,57 @@
+"""`msgxc …`: thin over the same calls that the flows and the gateway make.
+
+Errors of MsgxcError end in one line on standard error: `msgxc: <code>: <text>`, with status 2 for wrong input
+and 1 for everything else. `app` is the program.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from msgxc.cli import campaigns, cohorts, exchange, gateway, messages, people, threads
+from msgxc.errors import MsgxcError, WrongInput
+
+HELP = "A messaging exchange: campaigns by push, web push, websocket, email and SMS."
+
+
+class _Program(TyperGroup):
+    """The top group: where an error of ours becomes a line and a status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MsgxcError as error:
+            typer.echo(f"msgxc: {error.code}: {error}", err=True)
+            for note in getattr(error, "__notes__", ()):
+                typer.echo(f"msgxc: {note}", err=True)
+            raise typer.Exit(2 if isinstance(error, WrongInput) else 1) from None
+
+
+app = typer.Typer(
+    cls=_Program, help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+app.add_typer(people.app, name="people")
+app.add_typer(cohorts.app, name="cohorts")
+app.add_typer(threads.app, name="threads")
+app.add_typer(messages.app, name="messages")
+app.add_typer(cohorts.audience, name="audience")
+app.add_typer(campaigns.app, name="campaigns")
+app.add_typer(exchange.schema, name="schema")
+app.command("why")(campaigns.why)
+app.command("settings")(exchange.settings)
+app.command("serve")(gateway.serve)
+app.command("token")(gateway.token)
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+app.command("sandbox", context_settings=_PASSED_ON)(exchange.sandbox)
+
+
+@app.command("template", context_settings=_PASSED_ON)
+def template(ctx: typer.Context) -> None:
+    """Look at and check message templates: `msgxc template --help`."""
+    from msgxc.cli_template import app as templates  # jinja2 and its company load only here
+
+    templates(ctx.args, prog_name="msgxc template", standalone_mode=False)

@@ -1,0 +1,75 @@
+"""msgxc settings, msgxc schema … and msgxc sandbox"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import typer
+from pydantic import SecretStr
+
+from msgxc.cli.running import show, with_exchange
+from msgxc.settings import Settings, read_settings
+
+schema = typer.Typer(help="The store's tables.", no_args_is_help=True)
+
+
+def settings() -> None:
+    """Every setting, its value (secrets masked) and its meaning; and which channels use the sandbox."""
+    current = read_settings()
+    rows: list[dict[str, object]] = [
+        {"setting": f"MSGXC_{name.upper()}", "value": _value(current, name), "meaning": field.description}
+        for name, field in Settings.model_fields.items()
+    ]
+    show(rows, empty="", wide="setting")
+    typer.echo("")
+    typer.echo(_sandboxed(current))
+
+
+def _value(current: Settings, name: str) -> str:
+    value = getattr(current, name)
+    if isinstance(value, SecretStr):
+        return "(set)" if value.get_secret_value() else "(not set)"
+    text = re.sub(r"(?<=//)[^/@,]*@", "(login)@", str(value))
+    changed = value != Settings.model_fields[name].get_default(call_default_factory=True)
+    return f"{text} *" if changed else text
+
+
+def _sandboxed(current: Settings) -> str:
+    from msgxc.wiring import sandboxed_channels
+
+    channels = sandboxed_channels(current)
+    told = "Values with * are not the default."
+    if not channels:
+        return f"{told} Every provider is real."
+    return f"{told} No real provider is called for: {', '.join(sorted(channels))} (sandbox)."
+
+
+@schema.command("apply")
+def apply() -> None:
+    """Bring the store to the newest schema. May be repeated."""
+    from msgxc.wiring import apply_schema
+
+    typer.echo(f"the store has schema {asyncio.run(apply_schema(read_settings()))}")
+
+
+@schema.command("status")
+def status() -> None:
+    """Whether the store has the schema that this version needs; ends with 1 when it has not."""
+
+    async def nothing(_: object) -> None:
+        """To open the store is to check its schema."""
+
+    with_exchange(nothing)
+    typer.echo("the store's schema is up to date")
+
+
+def sandbox(ctx: typer.Context) -> None:
+    """Run the sandbox providers until Ctrl-C; `msgxc sandbox --help` has its options."""
+    from msgxc.sandbox.__main__ import main
+    from msgxc.wiring import sandbox_folder
+
+    given = list(ctx.args)
+    if "--dir" not in given:
+        given = ["--dir", str(sandbox_folder(read_settings())), *given]
+    raise typer.Exit(main(given))

@@ -1,0 +1,189 @@
+"""msgxc people …"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from msgxc import ids
+from msgxc.cli.running import now_of, show, with_exchange
+from msgxc.errors import NotFound
+from msgxc.expression import parse
+from msgxc.model import MUTE, Channel, Recipient
+from msgxc.people import ImportSummary, export_people, import_people, select
+
+if TYPE_CHECKING:
+    from msgxc.wiring import Exchange
+
+app = typer.Typer(help="People in and out, and what is known of one of them.", no_args_is_help=True)
+
+UidArgument = Annotated[str, typer.Argument(help="A uid, or the foreign id that was imported.")]
+CohortOption = Annotated[str, typer.Option(help="Only the people of this cohort.")]
+WhereOption = Annotated[str, typer.Option(help="Only those for whom this holds, as in 'lang = \"de\"'.")]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .csv or .jsonl file, also with .gz.")],
+    region: Annotated[
+        str | None, typer.Option(help="Where phone numbers without + are, as in DE.", show_default=False)
+    ] = None,
+    refused: Annotated[
+        Path | None, typer.Option(help="Where refused rows go.", show_default="FILE.refused.csv")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+) -> None:
+    """Import people from a file; docs/audience.md has its columns. May be repeated."""
+    rejects = refused or file.with_name(file.name + ".refused.csv")
+    last = ImportSummary()
+
+    async def work(exchange: Exchange) -> ImportSummary:
+        def told(summary: ImportSummary, fraction: float) -> None:
+            nonlocal last
+            last = summary
+            bar.update(task, completed=fraction, text=summary.told())
+
+        with _bar() as bar:
+            task = bar.add_task("", total=1.0, text="")
+            return await import_people(
+                file,
+                exchange.store,
+                exchange.key,
+                now=now_of(exchange),
+                refused=rejects,
+                region=region,
+                progress=told,
+                dry_run=dry_run,
+            )
+
+    try:
+        _tell(with_exchange(work), rejects, dry_run)
+    except KeyboardInterrupt:
+        typer.echo(f"msgxc: stopped after {last.told()}; the same import may be started again", err=True)
+        raise typer.Exit(130) from None
+
+
+def _bar() -> Progress:
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _tell(summary: ImportSummary, rejects: Path, dry_run: bool) -> None:
+    typer.echo(summary.told() + (" (dry run: nothing was written)" if dry_run else ""))
+    if summary.suppressed:
+        typer.echo(f"{summary.suppressed:,} addresses suppressed")
+    if summary.refused:
+        worst = sorted(summary.reasons.items(), key=lambda item: -item[1])[:10]
+        rows = [{"rows": n, "column": column, "reason": reason} for (column, reason), n in worst]
+        show(rows, empty="")
+        typer.echo(f"refused rows, with line and reason: {rejects}")
+
+
+@app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help="A .csv or .jsonl file, also with .gz.")],
+    cohort: CohortOption = "",
+    where: WhereOption = "",
+) -> None:
+    """Export everybody, a cohort, or those for whom an expression holds."""
+
+    async def work(exchange: Exchange) -> int:
+        chosen = select(
+            exchange.store, now_of(exchange), cohort=cohort, where=parse(where) if where else None
+        )
+        return await export_people(chosen, exchange.store, exchange.key, file)
+
+    typer.echo(f"{with_exchange(work):,} people exported to {file}: it holds their addresses")
+
+
+@app.command("show")
+def show_(
+    uid: UidArgument,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Also the name and the addresses.")] = False,
+) -> None:
+    """What is known of one person: counts and kinds, unless --reveal."""
+
+    async def work(exchange: Exchange) -> dict[str, str]:
+        person = await _person(exchange, uid)
+        facts = _revealed(person) if reveal else _kinds(person)
+        return {**_facts(person), **facts, **await _groups(exchange, person)}
+
+    for name, value in with_exchange(work).items():
+        typer.echo(f"{name:12} {value}")
+
+
+@app.command("erase")
+def erase(
+    uid: UidArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Remove all that is personal of one person: record, addresses, cohorts, subscriptions. For good."""
+
+    async def work(exchange: Exchange) -> None:
+        found = (await _person(exchange, uid)).uid
+        await exchange.store.messages.forget(ids.own_thread(exchange.key, found))
+        await exchange.store.directory.erase([found])
+
+    if not yes:
+        typer.confirm("Erase this person for good?", abort=True)
+    with_exchange(work)
+    typer.echo("erased; what the ledger holds of this uid tells nobody who it was")
+
+
+async def _person(exchange: Exchange, text: str) -> Recipient:
+    uid = ids.uid_of(exchange.key, text)
+    found = await exchange.store.directory.get([uid])
+    if uid not in found:
+        raise NotFound("there is no such person")
+    return found[uid]
+
+
+def _facts(person: Recipient) -> dict[str, str]:
+    chosen = "all" if person.channels is None else ", ".join(sorted(person.channels)) or f"{MUTE} (none)"
+    return {
+        "uid": str(person.uid),
+        "lang": person.lang,
+        "tz": person.tz,
+        "channels": chosen,
+        "consents": ", ".join(sorted(person.consents)) or "none",
+        "last seen": f"{person.last_seen:%Y-%m-%d %H:%M} UTC" if person.last_seen else "never",
+        "created": f"{person.created:%Y-%m-%d %H:%M} UTC" if person.created else "unknown",
+    }
+
+
+def _kinds(person: Recipient) -> dict[str, str]:
+    devices = Counter(device.channel.value for device in person.devices)
+    return {
+        "has": ", ".join(name for name in ("name", "email", "cell") if getattr(person, name)) or "no address",
+        "devices": ", ".join(f"{n} {kind}" for kind, n in devices.items()) or "none",
+        "attributes": ", ".join(sorted(person.attributes)) or "none",
+    }
+
+
+def _revealed(person: Recipient) -> dict[str, str]:
+    shown = {name: getattr(person, name) for name in ("name", "email", "cell")}
+    for number, device in enumerate(person.devices, 1):
+        shown[f"device {number}"] = f"{device.channel} {device.token} ({device.registered:%Y-%m-%d})"
+    return {**shown, **{f"attr.{name}": str(value) for name, value in person.attributes.items()}}
+
+
+async def _groups(exchange: Exchange, person: Recipient) -> dict[str, str]:
+    addresses = {Channel.EMAIL: person.email, Channel.SMS: person.cell}
+    hashes = {ids.address_hash(exchange.key, c, a): c for c, a in addresses.items() if a}
+    blocked = await exchange.store.directory.suppressed(list(hashes))
+    return {
+        "suppressed": ", ".join(f"{hashes[h]} ({why})" for h, why in blocked.items()) or "no",
+        "cohorts": ", ".join(await _cohorts(exchange, person.uid)) or "none",
+    }
+
+
+async def _cohorts(exchange: Exchange, uid: UUID) -> list[str]:
+    cohorts = exchange.store.cohorts
+    return [name for name in await cohorts.sizes() if await cohorts.members(name, [uid])]

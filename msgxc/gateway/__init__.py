@@ -1,0 +1,1 @@
+"""What apps and services talk to: REST, websocket, webhooks, links. Never imports prefect."""

@@ -1,0 +1,91 @@
+"""A lease in hand, and a store that may be away: what the delivery engine holds on to while it sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import ParamSpec, TypeVar
+
+from msgxc.errors import LeaseLost, StoreUnavailable
+from msgxc.ledger import Lease, Window
+from msgxc.store.ports import Ledger
+
+P = ParamSpec("P")
+T = TypeVar("T")
+LONGEST_PAUSE = 5.0
+
+
+async def insist(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """A call of the store, again and again while it is away. Every call may be made twice."""
+    pause = 0.1
+    while True:
+        try:
+            return await call(*args, **kwargs)
+        except StoreUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A lease: kept up in the background, and looked at before every call of a provider.
+
+    `seconds`: how long it runs unrenewed. `margin`: what it must still have when a call begins; longer than
+    the call's own timeout, so that nothing of ours reaches a provider after somebody else has taken over.
+    `done`: the last window, when all its results are recorded and the store does not yet know it as done.
+    """
+
+    lease: Lease
+    ledger: Ledger
+    clock: Callable[[], float]
+    seconds: float
+    margin: float
+    done: Window | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def keep(self) -> None:
+        """Renew at a third of the lease, until it is lost."""
+        with suppress(LeaseLost):
+            while True:
+                await asyncio.sleep(self.seconds / 3)
+                with suppress(StoreUnavailable):
+                    async with self._turn:
+                        await self._renew()
+
+    async def fence(self) -> None:
+        """Return only while the lease outlives a provider call. Raises LeaseLost.
+
+        Renewals take turns: two at once could be applied in the wrong order and shorten the lease. One whose
+        answer was so long in coming that too little is left is made again.
+        """
+        while self._short():
+            async with self._turn:
+                if self._short():
+                    await insist(self._renew)
+
+    async def confirm(self, ours: bool | None = None) -> None:
+        """Return only if the store says that the lease is ours still. Raises LeaseLost.
+
+        Asked once a window's intent is written: whoever takes the shard over from now on finds the intent.
+        It does not matter here how far apart the clocks of two machines are. `ours`: what the store has just
+        said; False may mean that the lease was renewed meanwhile.
+        """
+        if ours is None:
+            shard = self.lease.shard
+            held = await insist(self.ledger.unfinished, self.lease.campaign, shard, shard + 1)
+            ours = held.get(shard) == self.lease.until
+        if not ours:
+            async with self._turn:
+                await insist(self._renew)
+
+    def _short(self) -> bool:
+        return self.lease.until - self.clock() < self.margin
+
+    async def _renew(self) -> None:
+        renewed = await self.ledger.renew(self.lease, self.clock() + self.seconds)
+        if renewed is None:
+            self.lease = replace(self.lease, until=0.0)
+            raise LeaseLost(f"shard {self.lease.shard} is somebody else's now")
+        self.lease = renewed

@@ -1,0 +1,268 @@
+"""Many requests to one server, over as many HTTP/2 connections as it takes. The I/O half.
+
+Per message there is one entry in a dict; per call of `send` one future; no task and no timer for either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiohappyeyeballs import start_connection
+
+from msgxc.http2.line import Batch, Line, Pace, Token
+from msgxc.http2.messages import Request, Result, Unanswered
+
+_NOT_PROCESSED = Unanswered.NOT_PROCESSED
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """At most `connections` at once and `queue` requests waiting for a stream. In seconds: `connect`, for one
+    connection to be ready; `grow`, how long requests wait for a stream before another connection is opened;
+    `first` and `longest`, how long nobody connects after failures (doubled each time, with jitter).
+    """
+
+    connections: int = 4
+    queue: int = 20_000
+    connect: float = 10.0
+    grow: float = 0.05
+    first: float = 1.0
+    longest: float = 60.0
+    pace: Pace = field(default_factory=Pace)
+
+
+class Client:
+    """Sends to one host. Used from one event loop; closed and used again as often as one likes.
+
+    Every request ends: with an Answer, NOT_PROCESSED or IN_DOUBT. What a peer on its way out has not looked
+    at is sent again over another connection. While no connection can be had, requests end at once.
+    """
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext, limits: Limits = Limits()) -> None:
+        self._host, self._port, self._tls, self._limits = host, port, tls, limits
+        self.lines: list[Line] = []
+        #: The peer was asked for HTTP/2 and speaks only something else.
+        self.without_http2 = False
+        self._queue: deque[Token] = deque()
+        self._batches: set[Batch] = set()
+        self._connecting: asyncio.Task[None] | None = None
+        self._growing: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._failures, self._not_before = 0, 0.0
+        self._closing = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits for anything."""
+        return bool(self._batches)
+
+    def leave(self) -> None:
+        """Close the connections without waiting until they are closed."""
+        for line in list(self.lines):
+            line.hang_up()
+
+    async def send(self, requests: Sequence[Request], until: float) -> list[Result]:
+        """Send all of them, and wait until each has ended or a time of the event loop has come."""
+        if not requests:
+            return []
+        loop = asyncio.get_running_loop()
+        batch = Batch(list(requests), until, loop.create_future())
+        self._batches.add(batch)
+        self._take_in(batch)
+        self._alarm_at(min(until, loop.time() + self._limits.pace.quiet))
+        try:
+            await batch.done
+        finally:
+            self._batches.discard(batch)
+            if batch.left:  # whoever waited has been cancelled
+                self._give_up({batch})
+        return [result or _NOT_PROCESSED for result in batch.results]
+
+    async def close(self) -> None:
+        """Close all connections; what waits was not processed, what is under way is in doubt."""
+        self._closing = True
+        if self._connecting:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        self._fail_queue()
+        await self._hang_up()
+        for timer in (self._growing, self._alarm):
+            if timer:
+                timer.cancel()
+        self._connecting = self._growing = self._alarm = None
+        self._failures, self._not_before, self._closing = 0, 0.0, False
+
+    async def _hang_up(self) -> None:
+        """Politely; after a second, not any more."""
+        lines = list(self.lines)
+        for leave in (Line.hang_up, Line.abort):
+            if waiting := [line for line in lines if not line.gone.done()]:
+                for line in waiting:
+                    leave(line)
+                await asyncio.wait([line.gone for line in waiting], timeout=1)
+
+    # -- from the queue to the connections, and back
+
+    def _take_in(self, batch: Batch) -> None:
+        room = self._limits.queue - len(self._queue)
+        self._queue.extend((batch, index) for index in range(min(batch.left, room)))
+        for index in range(room, batch.left):
+            batch.settle(index, _NOT_PROCESSED)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Give waiting requests to connections with room, the first one first: few full connections write
+        more at once than many empty ones.
+        """
+        for line in self.lines:
+            if not self._queue:
+                return
+            line.fill(self._queue)
+            if line.connection.ended:
+                self._collect(line)
+        if self._queue:
+            self._grow()
+
+    def _changed(self, line: Line) -> None:
+        """A connection has answers, or room, or is gone."""
+        if line.gone.done() and line in self.lines:
+            self.lines.remove(line)
+            if line.asked and not line.answered:
+                self._note_failure()
+        if line.connection.ended:
+            self._collect(line)
+        if self._queue:
+            self._pump()
+
+    def _collect(self, line: Line) -> None:
+        """Hand out results; what a connection on its way out did not process waits for another one."""
+        connection = line.connection
+        ended, connection.ended = connection.ended, []
+        for token, result in ended:
+            if result is _NOT_PROCESSED and connection.going and not self._closing:
+                self._queue.appendleft(token)
+                continue
+            if not isinstance(result, Unanswered):
+                line.answered = True
+            token[0].settle(token[1], result)
+        if line.answered:
+            self._failures = 0
+
+    def _give_up(self, late: set[Batch]) -> None:
+        """Nobody waits for these any more."""
+        for line in self.lines:
+            line.connection.abandon(lambda token: token[0] in late)
+            line.flush_soon()
+            self._collect(line)
+            line.end_if_done()
+        waiting, self._queue = self._queue, deque()
+        for token in waiting:
+            if token[0] in late:
+                token[0].settle(token[1], _NOT_PROCESSED)
+            else:
+                self._queue.append(token)
+        if self._queue:
+            self._pump()
+
+    def _fail_queue(self) -> None:
+        while self._queue:
+            batch, index = self._queue.popleft()
+            batch.settle(index, _NOT_PROCESSED)
+
+    # -- connecting
+
+    def _grow(self) -> None:
+        """Requests wait: for a connection under way, or for a full one; or another one is opened."""
+        if self._connecting:
+            return
+        usable = sum(line.usable for line in self.lines)
+        if not usable:
+            self._connect_or_fail()
+        elif usable < self._limits.connections and not self._growing:
+            self._growing = asyncio.get_running_loop().call_later(self._limits.grow, self._grow_now)
+
+    def _grow_now(self) -> None:
+        self._growing = None
+        if self._queue and not self._connecting:
+            self._connect_if_allowed()
+
+    def _connect_or_fail(self) -> None:
+        if not self._connect_if_allowed():
+            self._fail_queue()
+
+    def _connect_if_allowed(self) -> bool:
+        loop = asyncio.get_running_loop()
+        if self._closing or loop.time() < self._not_before:
+            return False
+        self._connecting = loop.create_task(self._connect())
+        return True
+
+    async def _connect(self) -> None:
+        """Open one connection, and wait for the peer's settings."""
+        line, ready = Line(self._limits.pace, self._changed), False
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                await self._open(line)
+                await line.ready
+            ready = line.usable
+        except (OSError, ValueError):  # ValueError: a host that is no name
+            pass
+        finally:
+            self._connecting = None
+            if not ready:  # also when this task was cancelled at the last moment
+                line.abort()
+        self._connected(line, ready)
+
+    async def _open(self, line: Line) -> None:
+        """TCP to whichever of the host's addresses answers first (RFC 8305), then TLS.
+
+        asyncio's own race between addresses may lose an open socket when it is cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        sock = await start_connection(addresses, happy_eyeballs_delay=0.25)
+        await loop.create_connection(lambda: line, sock=sock, ssl=self._tls, server_hostname=self._host)
+
+    def _connected(self, line: Line, ready: bool) -> None:
+        self.without_http2 = line.without_http2
+        if ready:
+            self.lines.append(line)
+            self._alarm_at(line.beat(asyncio.get_running_loop().time()))
+        else:
+            self._note_failure()
+        self._pump()
+
+    def _note_failure(self) -> None:
+        """No connection, or one that never answered anything: nobody connects for a while."""
+        wait = min(self._limits.first * 2**self._failures, self._limits.longest)
+        self._failures = min(self._failures + 1, 16)
+        self._not_before = asyncio.get_running_loop().time() + wait * random.uniform(0.5, 1.0)  # noqa: S311
+
+    # -- time
+
+    def _alarm_at(self, when: float) -> None:
+        """Sweep at this time, or sooner."""
+        if self._alarm and self._alarm.when() <= when:
+            return
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if when < float("inf"):
+            self._alarm = asyncio.get_running_loop().call_at(when, self._sweep)
+
+    def _sweep(self) -> None:
+        """End what is late, and look after the connections: one timer for all."""
+        self._alarm = None
+        now = asyncio.get_running_loop().time()
+        late = {batch for batch in self._batches if batch.until <= now}
+        if late:
+            self._batches -= late
+            self._give_up(late)
+        beats = [line.beat(now) for line in list(self.lines)]
+        self._alarm_at(min([*beats, *(batch.until for batch in self._batches)], default=float("inf")))

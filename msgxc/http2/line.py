@@ -1,0 +1,195 @@
+"""One HTTP/2 connection over one TLS transport: moves bytes, and gathers what one loop turn has to say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgxc.http2.connection import Connection
+from msgxc.http2.messages import Request, Result
+
+BUFFER_BYTES = 32 * 1024 * 1024  # unread by the peer: it is hung up on
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. A connection that says nothing for `quiet` while requests are under way, or for `idle` while
+    none is, is asked for a sign of life, and left when none comes within `answer`. After `unused` without
+    any request it is closed.
+    """
+
+    quiet: float = 5.0
+    idle: float = 60.0
+    answer: float = 5.0
+    unused: float = float("inf")
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """Requests that somebody waits for together, until a time of the event loop."""
+
+    requests: list[Request]
+    until: float
+    done: asyncio.Future[None]
+    results: list[Result | None] = field(init=False)
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = len(self.requests)
+        self.results = [None] * self.left
+
+    def settle(self, index: int, result: Result) -> None:
+        """This is how one of them ended."""
+        self.results[index] = result
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+
+Token = tuple[Batch, int]
+
+
+class Line(asyncio.Protocol):
+    """A connection that is open, being opened, or being closed. `changed` is called when requests ended, room
+    appeared, or it is gone.
+    """
+
+    def __init__(self, pace: Pace, changed: Callable[[Line], None]) -> None:
+        self._pace, self._changed = pace, changed
+        self._loop = asyncio.get_running_loop()
+        self.connection: Connection[Token] = Connection()
+        self.transport: asyncio.Transport | None = None
+        self.ready: asyncio.Future[None] = (
+            self._loop.create_future()
+        )  # the peer's settings are known, or never
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.without_http2 = False  # the peer speaks something else
+        self.asked = self.answered = False  # whether it has been used, and was good for something
+        self._heard = self._used = self._loop.time()
+        self._pinged = 0.0
+        self._paused = self._flushing = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether requests may be given to it, now or when there is room again."""
+        return self.connection.settled and not self.connection.going and not self.gone.done()
+
+    def fill(self, queue: deque[Token]) -> None:
+        """Start as many of the waiting requests as there is room for."""
+        connection = self.connection
+        room = 0 if self._paused else connection.room
+        if room <= 0:
+            return
+        self.asked, self._used = True, self._loop.time()
+        while room > 0 and queue:
+            batch, index = token = queue[0]
+            if not connection.start(token, batch.requests[index]):
+                break
+            queue.popleft()
+            room -= 1
+        self.flush_soon()
+
+    def beat(self, now: float) -> float:
+        """Ask for a sign of life, or end it, when it is time; answers when to look again."""
+        if not self.usable:
+            return float("inf")
+        if not self.connection.busy and now >= self._used + self._pace.unused:
+            self.hang_up()
+            return float("inf")
+        if self._pinged > self._heard:
+            return self._wait_for_life(now)
+        due = self._heard + (self._pace.quiet if self.connection.busy else self._pace.idle)
+        if now >= due:
+            self._pinged = now
+            self.connection.ping()
+            self.flush_soon()
+            due = now + self._pace.answer
+        return min(due, self._used + self._pace.unused) if not self.connection.busy else due
+
+    def _wait_for_life(self, now: float) -> float:
+        due = self._pinged + self._pace.answer
+        if now >= due:
+            self.abort()
+        return due
+
+    def hang_up(self) -> None:
+        """Say goodbye and close."""
+        self.connection.close()
+        self.flush()
+        if self.transport:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close without a word."""
+        if self.transport:
+            self.transport.abort()
+
+    def flush_soon(self) -> None:
+        """Write at the end of this turn of the event loop, together with what others have to say."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write."""
+        self._flushing = False
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if out := self.connection.take():
+            transport.write(out)
+        if transport.get_write_buffer_size() > BUFFER_BYTES:
+            transport.abort()
+
+    # -- asyncio calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is there; without HTTP/2 in it, this ends here."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+            self.without_http2 = True
+            transport.abort()
+            return
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        connection = self.connection
+        self._heard = self._loop.time()
+        connection.receive(data)
+        if connection.settled:
+            self._be_ready()
+        self.flush_soon()
+        self._changed(self)
+        self.end_if_done()
+
+    def end_if_done(self) -> None:
+        """Close what the peer has spoiled, or what takes no new requests and has none under way."""
+        connection = self.connection
+        if connection.closed or (connection.going and not connection.busy):
+            self.flush()
+            if self.transport:
+                self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it so
+        """Everything under way ends."""
+        self._be_ready()
+        self.gone.set_result(None)
+        self.connection.lost()
+        self._changed(self)
+
+    def pause_writing(self) -> None:
+        """The peer reads more slowly than we write: no new requests."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._paused = False
+        self._changed(self)
+
+    def _be_ready(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)

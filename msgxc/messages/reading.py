@@ -1,0 +1,119 @@
+"""What was said, and how far somebody has read: history, last read, unread, and what a connection missed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from heapq import merge
+from uuid import UUID
+
+from msgxc import ids
+from msgxc.errors import NotFound, WrongInput
+from msgxc.messages.records import Message, Principal, Role, Unread
+from msgxc.messages.rights import may_read
+from msgxc.model import Thread
+from msgxc.wiring import Exchange
+
+#: The longest page of history; a count of unread messages goes no further than UNREAD.
+PAGE, UNREAD = 200, 100
+#: The longest name of a device; how far another machine's clock may be ahead.
+DEVICE, CLOCKS = 100, timedelta(minutes=1)
+
+
+async def history(
+    exchange: Exchange,
+    principal: Principal,
+    tid: UUID,
+    *,
+    before: UUID | None = None,
+    after: UUID | None = None,
+    limit: int = 50,
+) -> list[Message]:
+    """A page of a thread. `before` (or nothing): newest first; `after`: oldest first. The cursor is a mid.
+
+    Messages whose time has not come, canceled and recalled ones are left out for whoever is not an operator.
+    Raises NotFound, Forbidden (see rights.may_read).
+    """
+    await _readable(exchange, principal, tid)
+    limit = max(1, min(limit, PAGE))
+    everything = principal.has(Role.ADMIN)
+    found: list[Message] = []
+    while len(found) < limit:
+        page = await exchange.store.messages.history(tid, before, after, limit)
+        found += [message for message in page if everything or is_shown(message)]
+        if len(page) < limit:
+            break
+        before, after = (page[-1].mid, None) if after is None else (None, page[-1].mid)
+    return found[:limit]
+
+
+def is_shown(message: Message) -> bool:
+    """Whether people see it: it is out, and was not taken back."""
+    return not (message.scheduled or message.canceled or message.recalled)
+
+
+async def mark_read(exchange: Exchange, uid: UUID, tid: UUID, mid: UUID, device: str = "") -> None:
+    """This person has seen everything up to `mid` on this device: it is not pushed to them any more.
+
+    Call it for a real acknowledgement of a person who looks, never because a socket is open. An older mid
+    than the last changes nothing. Raises WrongInput for a mid from the future, or a name that is too long.
+    """
+    latest = datetime.fromtimestamp(exchange.clock(), UTC) + CLOCKS
+    if not ids.is_message(mid) or ids.message_time(mid) > latest:
+        raise WrongInput("mid is the id of a message that was there to be read")
+    if len(device) > DEVICE:
+        raise WrongInput(f"the name of a device has at most {DEVICE} characters")
+    await exchange.store.reads.mark(uid, tid, mid, device)
+
+
+async def unread(exchange: Exchange, uid: UUID) -> list[Unread]:
+    """Every thread that the person subscribes to, and their own thread, with how much is unread."""
+    threads, marks = await asyncio.gather(audible(exchange, uid), exchange.store.reads.of(uid))
+    last = {tid: max(devices.values()) for tid, devices in marks.items()}
+    counts = await asyncio.gather(
+        *(exchange.store.messages.count_after(tid, last.get(tid), UNREAD) for tid in threads)
+    )
+    return [Unread(tid, count, last.get(tid)) for tid, count in zip(threads, counts, strict=True)]
+
+
+async def since(exchange: Exchange, uid: UUID, last: UUID, limit: int = PAGE) -> list[Message]:
+    """What a connection missed: messages after `last` in all threads of the person, their own thread and
+    broadcasts, oldest first. A full page: ask again with the last one's mid.
+
+    Of two messages the one with the earlier id can be stored a moment later: whoever must not miss one asks
+    from some seconds before what was seen, and passes over what was seen.
+    """
+    tids = [*await audible(exchange, uid), ids.broadcast_thread(exchange.key)]
+    pages = await asyncio.gather(*(_after(exchange, tid, last, limit) for tid in tids))
+    return list(merge(*pages, key=lambda message: message.mid))[:limit]
+
+
+async def _after(exchange: Exchange, tid: UUID, last: UUID, limit: int) -> list[Message]:
+    """The next messages that people see; hidden ones are read over."""
+    found: list[Message] = []
+    while len(found) < limit:
+        page = await exchange.store.messages.history(tid, after=last, limit=limit)
+        found += filter(is_shown, page)
+        if len(page) < limit:
+            break
+        last = page[-1].mid
+    return found[:limit]
+
+
+async def audible(exchange: Exchange, uid: UUID) -> list[UUID]:
+    """The threads whose `thread.<tid>` a connection of this person listens to: subscribed ones and their own
+    (`ids.own_thread`); every connection listens to broadcast.system besides."""
+    subscribed = await exchange.store.threads.of(uid)
+    return [*(one.tid for one in subscribed), ids.own_thread(exchange.key, uid)]
+
+
+async def _readable(exchange: Exchange, principal: Principal, tid: UUID) -> None:
+    """Whether the caller may read there; everybody their own thread and broadcasts."""
+    uid, store = principal.uid, exchange.store
+    if tid == ids.broadcast_thread(exchange.key) or (uid and tid == ids.own_thread(exchange.key, uid)):
+        return
+    thread = await store.threads.get(tid)
+    if thread is None and not principal.has(Role.ADMIN, Role.SERVICE):
+        raise NotFound(f"there is no thread {tid}")
+    subscribed = bool(uid and await store.threads.subscriptions(tid, [uid]))
+    may_read(principal, thread or Thread(tid), subscribed=subscribed)

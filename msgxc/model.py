@@ -1,0 +1,264 @@
+"""The words of the exchange, as frozen records. Pure: no I/O, no clock, no chance.
+
+Each word is explained once, in docs/glossary.md. Times are aware datetimes in UTC; a naive one is refused
+where it would be stored. What is made once or more for each message is a named tuple: it is built in half the
+time of a frozen dataclass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+Attribute = str | int | float | bool | None
+
+
+class Channel(StrEnum):
+    """A medium by which a recipient is reached."""
+
+    WEBSOCKET = "websocket"
+    APNS = "apns"
+    FCM = "fcm"
+    WEBPUSH = "webpush"
+    SMS = "sms"
+    EMAIL = "email"
+
+    __hash__ = str.__hash__  # as equal texts have; an Enum's own is a slow function in Python
+
+
+#: The type codes of the system before this one (its `mtypes`), and what they are called here.
+#: emd, emw and emm are its daily, weekly and monthly email digests: email, later.
+OLD_TYPES: Mapping[str, Channel] = {
+    "ws": Channel.WEBSOCKET,
+    "apn": Channel.APNS,
+    "fcm": Channel.FCM,
+    "wpn": Channel.WEBPUSH,
+    "sms": Channel.SMS,
+    "em": Channel.EMAIL,
+    "emd": Channel.EMAIL,
+    "emw": Channel.EMAIL,
+    "emm": Channel.EMAIL,
+}
+
+#: In a list of channels or old type codes, anywhere: nothing at all.
+MUTE = "~"
+
+#: Channels whose address is a device that the app or the browser registered.
+DEVICE_CHANNELS = frozenset({Channel.APNS, Channel.FCM, Channel.WEBPUSH})
+
+
+class Urgency(IntEnum):
+    """How much a message matters now: the levels of RFC 8030 section 5.3."""
+
+    VERY_LOW = 1
+    LOW = 2
+    NORMAL = 3
+    HIGH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One push token, or one web push subscription (then `token` is its endpoint URL)."""
+
+    channel: Channel
+    token: str
+    registered: (
+        datetime  # When the app last confirmed the token: a younger one is never pruned by older news.
+    )
+    p256dh: str = ""
+    auth: str = ""
+
+    def __post_init__(self) -> None:
+        if self.channel not in DEVICE_CHANNELS:
+            raise ValueError(f"a device is reached by apns, fcm or webpush, not by {self.channel}")
+        if self.registered.tzinfo is None:
+            raise ValueError("a device's registration time needs a time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One addressed person: all that is personal, and nothing of it leaves the recipient tables.
+
+    `channels` is the recipient's own preference: None means every channel, an empty set means none (`~`).
+    `email` is normalised, `cell` is E.164, either is "" when there is none.
+    """
+
+    uid: UUID
+    name: str = ""
+    email: str = ""
+    cell: str = ""
+    lang: str = ""
+    tz: str = ""
+    channels: frozenset[Channel] | None = None
+    devices: tuple[Device, ...] = ()
+    consents: frozenset[str] = frozenset()
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    last_seen: datetime | None = None
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A topic that recipients subscribe to, with its own say on channels (the old `mthreads`).
+
+    `channels`, `fallback` and `child_channels`: None means every channel; empty means none (`~`).
+    `admins` may change it and invite; `publishers` may publish. `template` is a folder of templates/ by which
+    its messages are rendered, "" for the text as it is. A `system` thread is the exchange's own. The messages
+    of an `ephemeral` one are not stored: they reach open connections, and nobody else.
+    """
+
+    tid: UUID
+    name: str = ""
+    owner: UUID | None = None
+    admins: frozenset[UUID] = frozenset()
+    publishers: frozenset[UUID] = frozenset()
+    open: bool = False
+    open_to_publish: bool = False
+    channels: frozenset[Channel] | None = None
+    fallback: tuple[Channel, ...] | None = None
+    child_channels: frozenset[Channel] | None = None
+    urgency: Urgency = Urgency.NORMAL
+    archived: bool = False
+    system: bool = False
+    ephemeral: bool = False
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A recipient's membership of a thread; `channels` is their preference for it (the old `prefs`)."""
+
+    tid: UUID
+    uid: UUID
+    channels: frozenset[Channel] | None = None
+
+
+# -- content: what a message says, per kind of channel ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What a device, a browser or an open websocket shows. `data` goes to the app as it is."""
+
+    title: str
+    body: str
+    url: str = ""
+    image: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """One rendered email: CSS already inlined, the plain text always there."""
+
+    subject: str
+    html: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """One text message, before segmentation."""
+
+    text: str
+
+
+Content = Push | Email | Sms
+
+
+# -- deliveries and what became of them ---------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """Where one delivery goes: the channel and the one address on it."""
+
+    channel: Channel
+    address: str  # push token, web push endpoint, email address, E.164 number; the uid for a websocket
+    device: Device | None = None  # only for channels of devices
+
+
+class Outgoing(NamedTuple):
+    """One delivery, ready for its provider.
+
+    `delivery` is the same for every retry by any process. `collapse` is the identity under which a repeat
+    replaces the first copy on the recipient's screen: <= 32 characters of base64url, so that it fits the
+    `Topic` of RFC 8030 section 5.4 and every other provider's limit.
+    `ttl` is in seconds; 0 asks for one attempt now.
+    """
+
+    delivery: UUID
+    uid: UUID
+    target: Target
+    content: Content
+    urgency: Urgency
+    ttl: int
+    collapse: str
+    campaign: str = ""  # the campaign's name, for the provider's own statistics
+    unsubscribe: str = ""  # a one-click URL (RFC 8058); email only, "" when the mail is not bulk
+    receipt: str = ""  # the token with which this delivery's receipts come back (links.receipt); "" for none
+
+
+class Outcome(StrEnum):
+    """What a provider's answer means for one delivery. What follows from it is decided elsewhere."""
+
+    ACCEPTED = "accepted"  # the provider took it; that is not yet "delivered"
+    REFUSED = "refused"  # final for this delivery
+    DEAD = "dead"  # final, and the address is dead: prune it
+    LATER = "later"  # certainly not accepted; may be tried again
+    BLOCKED = "blocked"  # the provider refuses us (credentials, project): nobody will get through
+    DOUBT = "doubt"  # sent, but the answer was lost
+
+
+class Reason(StrEnum):
+    """Why a delivery failed or has to wait, in our words; the provider's code stands beside it."""
+
+    UNREGISTERED = "unregistered"
+    INVALID_ADDRESS = "invalid_address"
+    MISMATCH = "mismatch"  # the address belongs to another app, project or sender
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"  # our bug: never retried
+    CREDENTIALS = "credentials"
+    THROTTLED = "throttled"
+    UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+    STOPPED = "stopped"  # the recipient said STOP to the provider
+    REJECTED = "rejected"  # refused for a reason that the provider keeps to itself
+    EXPIRED = "expired"  # given up: still not accepted when its time was over
+    TEMPLATE = "template"  # rendering failed for this recipient
+    NOT_ACKNOWLEDGED = "not_acknowledged"  # no session of the recipient answered (websocket)
+
+
+class Receipt(NamedTuple):
+    """A provider's answer for one delivery, in normal form.
+
+    `code` is the provider's own word (never free text: it could hold an address). `ref` is the provider's
+    id of the message. `retry_after` is in seconds. `dead_since` is when the provider learnt of the death.
+    """
+
+    outcome: Outcome
+    reason: Reason | None = None
+    code: str = ""
+    ref: str = ""
+    retry_after: float | None = None
+    dead_since: datetime | None = None
+
+
+class Skip(StrEnum):
+    """Why somebody in the audience is not sent to. Exactly one holds; the first in this order."""
+
+    ERASED = "erased"  # sealed, but no longer in the directory
+    THREAD_DISABLED = "thread_disabled"  # the thread's channels are `~`, or it is archived
+    MUTED = "muted"  # the recipient's own channels are `~`
+    THREAD_MUTED = "thread_muted"  # the recipient's channels for this thread are `~`
+    NO_CONSENT = "no_consent"
+    CHANNEL_OFF = "channel_off"  # channels are left by none of campaign, template, thread and recipient
+    NO_ADDRESS = "no_address"  # a channel is allowed, but there is no live address on it
+    SUPPRESSED = "suppressed"  # each address left is suppressed (bounce, complaint, STOP)
+    REACHED = "reached"  # fallback only: a good receipt came in meanwhile
+    READ = "read"  # already read on a device of theirs (a message; docs/dispatch.md)
+    JOINED = "joined"  # left as part of a later message of its thread
+    CANCELED = "canceled"

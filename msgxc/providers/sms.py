@@ -1,0 +1,244 @@
+"""Text messages through Twilio's client, over kept connections (its own seam: a custom HTTP client).
+
+There is no idempotency key: whatever may have been accepted is DOUBT. Rules: twilio.com/docs, "Messages
+resource", "Error and warning dictionary".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode, urlsplit
+
+from twilio.http import AsyncHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from msgxc.errors import WrongSettings
+from msgxc.model import Channel, Outcome, Outgoing, Reason, Receipt, Sms
+from msgxc.providers import wire
+from msgxc.providers.http import Http
+from msgxc.providers.keys import all_or_none
+from msgxc.providers.waiting import retry_after
+
+if TYPE_CHECKING:
+    from msgxc.sandbox.endpoints import Endpoints
+    from msgxc.settings import Settings
+
+# -- settings -----------------------------------------------------------------------------------------------
+
+CALLBACK_PATH = "/hooks/twilio"  # where the exchange takes status callbacks, below its public URL
+
+
+@dataclass(frozen=True, slots=True)
+class SmsSettings:
+    """`sender` is an E.164 number or a messaging service (MG…); `callback` gets `?delivery=`, "" for none."""
+
+    account_sid: str
+    auth_token: str = field(repr=False)
+    sender: str
+    callback: str = ""
+    url: str = "https://api.twilio.com"
+    ca: Path | None = None
+    timeout: float = 10.0
+    connections: int = 100
+
+
+def from_settings(settings: Settings) -> SmsSettings | None:
+    """The settings of the real provider; None when no credentials are set. Raises WrongSettings.
+
+    There is no callback while the public URL is this machine's own: Twilio refuses such a URL (21609).
+    """
+    token = settings.twilio_auth_token.get_secret_value()
+    named = {
+        "MSGXC_TWILIO_ACCOUNT_SID": settings.twilio_account_sid,
+        "MSGXC_TWILIO_AUTH_TOKEN": token,
+        "MSGXC_TWILIO_FROM": settings.twilio_from,
+    }
+    if not all_or_none(named):
+        return None
+    if not re.fullmatch(r"AC[0-9a-f]{32}", settings.twilio_account_sid):
+        raise WrongSettings("MSGXC_TWILIO_ACCOUNT_SID: AC and 32 hexadecimal digits")
+    if not (NUMBER.fullmatch(settings.twilio_from) or settings.twilio_from.startswith("MG")):
+        raise WrongSettings("MSGXC_TWILIO_FROM: a number as +15005550006, or a messaging service as MG…")
+    host = urlsplit(settings.public_url).hostname or ""
+    public = "." in host and not host.replace(".", "").isdigit()
+    return SmsSettings(
+        account_sid=settings.twilio_account_sid,
+        auth_token=token,
+        sender=settings.twilio_from,
+        callback=settings.public_url.rstrip("/") + CALLBACK_PATH if public else "",
+        timeout=settings.provider_timeout,
+        connections=min(settings.in_flight, 100),
+    )
+
+
+def from_sandbox(endpoints: Endpoints, timeout: float) -> SmsSettings:
+    """The settings of a running sandbox; it notes the delivery in the callback and never calls it."""
+    at, callback = endpoints.sms, f"https://callback.sandbox.invalid{CALLBACK_PATH}"
+    return SmsSettings(
+        at.account_sid, at.auth_token, at.sender, callback, at.url, endpoints.ca, timeout=timeout
+    )
+
+
+# -- wire ---------------------------------------------------------------------------------------------------
+
+NUMBER = re.compile(r"\+[1-9][0-9]{1,14}")  # E.164
+TEXT_LIMIT = 1600  # characters
+VALIDITY = (6, 36_000)  # seconds that a message may wait in Twilio's queue; more than 5 is advised
+
+_INVALID = (Outcome.DEAD, Reason.INVALID_ADDRESS)
+_OURS = (Outcome.REFUSED, Reason.MALFORMED)
+_REJECTED = (Outcome.REFUSED, Reason.REJECTED)
+_BLOCKED = (Outcome.BLOCKED, Reason.CREDENTIALS)
+_THROTTLED = (Outcome.LATER, Reason.THROTTLED)
+
+#: Twilio's error codes; they change, so for the others the HTTP status holds.
+CODES: Mapping[int, tuple[Outcome, Reason]] = {
+    14107: _THROTTLED,  # too many messages a second
+    20003: _BLOCKED,  # authentication
+    20005: _BLOCKED,  # account not active
+    20403: _BLOCKED,
+    20429: _THROTTLED,
+    21211: _INVALID,  # `To` is no phone number
+    21212: _BLOCKED,  # `From` is no phone number
+    21408: _REJECTED,  # this country is not enabled
+    21602: _OURS,  # no body
+    21603: _BLOCKED,  # no `From`
+    21604: _OURS,  # no `To`
+    21606: _BLOCKED,  # `From` is not ours
+    21608: _REJECTED,  # a trial account sends to verified numbers only
+    21609: _OURS,  # the callback is no URL
+    21610: (Outcome.REFUSED, Reason.STOPPED),  # the person replied STOP
+    21611: _THROTTLED,  # the sender's queue is full
+    21612: _REJECTED,  # no route from this sender to this number
+    21614: _INVALID,  # not a mobile number
+    21617: (Outcome.REFUSED, Reason.TOO_LARGE),
+    21635: _INVALID,  # a landline
+    21659: _BLOCKED,  # `From` is not a Twilio number
+    21660: _BLOCKED,  # `From` belongs to another account
+    21703: _BLOCKED,  # the messaging service has no senders
+}
+STATUSES: Mapping[int, tuple[Outcome, Reason]] = {
+    400: _OURS,
+    401: _BLOCKED,
+    403: _BLOCKED,
+    404: _BLOCKED,  # no such account
+    413: (Outcome.REFUSED, Reason.TOO_LARGE),
+    429: _THROTTLED,
+}
+
+
+def form(outgoing: Outgoing, settings: SmsSettings) -> dict[str, str] | Receipt:
+    """The form fields for one delivery; or the receipt that refuses it here."""
+    content, number = outgoing.content, outgoing.target.address
+    if not isinstance(content, Sms) or not content.text.strip():
+        return wire.MALFORMED
+    if not NUMBER.fullmatch(number):
+        return wire.INVALID_ADDRESS
+    if len(content.text) > TEXT_LIMIT:
+        return wire.TOO_LARGE
+    sender = "MessagingServiceSid" if settings.sender.startswith("MG") else "From"
+    fields = {
+        "To": number,
+        sender: settings.sender,
+        "Body": wire.clean(content.text),
+        "ValidityPeriod": str(min(max(outgoing.ttl, VALIDITY[0]), VALIDITY[1])),
+    }
+    if settings.callback:
+        named = {"delivery": str(outgoing.delivery), **wire.receipt_of(outgoing)}
+        fields["StatusCallback"] = f"{settings.callback}?{urlencode(named)}"
+    return fields
+
+
+def receipt(answer: wire.Answer, now: datetime) -> Receipt:
+    """Twilio's answer in our words. A 5xx may have sent."""
+    said = wire.from_json(answer.body)
+    if answer.status in (200, 201):
+        return _created(said, answer.status)
+    if answer.status >= 500:
+        return Receipt(Outcome.DOUBT, Reason.UNAVAILABLE, code=str(answer.status))
+    code = said.get("code")
+    known = CODES.get(code) if isinstance(code, int) else None
+    outcome, reason = known or STATUSES.get(answer.status, _REJECTED)
+    wait = retry_after(answer.headers, now) if outcome is Outcome.LATER else None
+    return Receipt(
+        outcome, reason, str(code) if isinstance(code, int) else str(answer.status), retry_after=wait
+    )
+
+
+def _created(said: Mapping[str, object], status: int) -> Receipt:
+    """201 tells of a message, which may have failed already."""
+    sid, error = said.get("sid"), said.get("error_code")
+    if not isinstance(sid, str):
+        return wire.unreadable(status)
+    if isinstance(error, int):
+        outcome, reason = CODES.get(error, _REJECTED)
+        return Receipt(outcome, reason, str(error), ref=sid)
+    return Receipt(Outcome.ACCEPTED, ref=sid)
+
+
+# -- sending ------------------------------------------------------------------------------------------------
+
+
+class TwilioSms:
+    """Sends text messages."""
+
+    channel = Channel.SMS
+    batch = 1
+
+    def __init__(self, settings: SmsSettings, clock: Callable[[], datetime] = wire.utc_now) -> None:
+        self._settings, self._clock = settings, clock
+        self._http = Http(ca=settings.ca, connections=settings.connections, timeout=settings.timeout)
+        self._client = Client(settings.account_sid, settings.auth_token, http_client=_Door(self._http))
+        self._uri = f"{settings.url}/2010-04-01/Accounts/{quote(settings.account_sid)}/Messages.json"
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
+        """One receipt for each delivery, in order."""
+        return list(await asyncio.gather(*map(self._one, batch)))
+
+    async def close(self) -> None:
+        """Close the connections; a later send opens new ones."""
+        await self._http.close()
+
+    async def _one(self, outgoing: Outgoing) -> Receipt:
+        fields = form(outgoing, self._settings)
+        if isinstance(fields, Receipt):
+            return fields
+        try:
+            said = await self._client.request_async("POST", self._uri, data=dict(fields))
+        except (wire.NotSent, wire.Lost) as failure:
+            return wire.unanswered(failure)
+        answer = wire.Answer(said.status_code, said.headers or {}, said.text.encode())
+        return receipt(answer, self._clock())
+
+
+class _Door(AsyncHttpClient):  # type: ignore[misc]  # twilio has no types
+    """The way out that Twilio's client is given: kept connections, and no log of what is sent."""
+
+    def __init__(self, http: Http) -> None:
+        super().__init__(logging.getLogger("twilio"), is_async=True)
+        self._http = http
+
+    async def request(
+        self,
+        method: str,  # noqa: ARG002  # always POST
+        uri: str,
+        *,
+        data: Mapping[str, str],
+        headers: Mapping[str, str],
+        auth: tuple[str, str],
+        **_nothing: object,
+    ) -> Response:
+        """Send a form. Raises NotSent or Lost."""
+        login = b64encode(":".join(auth).encode()).decode()
+        headers = {**headers, "Authorization": f"Basic {login}"}
+        answer = await self._http.post(uri, body=urlencode(data).encode(), headers=headers)
+        return Response(answer.status, answer.body.decode("utf-8", "replace"), answer.headers)

@@ -1,0 +1,107 @@
+"""What the adapters share: clean text, JSON, and the two ways in which no answer comes. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from msgxc.http2.messages import Answer, Unanswered
+from msgxc.model import Outcome, Outgoing, Reason, Receipt
+
+__all__ = [
+    "INVALID_ADDRESS",
+    "MALFORMED",
+    "TOO_LARGE",
+    "Answer",
+    "Lost",
+    "NotSent",
+    "clean",
+    "ended",
+    "from_json",
+    "receipt_of",
+    "to_json",
+    "unanswered",
+    "unreadable",
+    "utc_now",
+    "utf8_bytes",
+]
+
+
+class NotSent(Exception):
+    """The request did not leave, or the peer says that it never looked at it: a repeat repeats nothing."""
+
+
+class Lost(Exception):
+    """The request left and no answer came: nobody but the provider knows whether it was accepted."""
+
+
+MALFORMED = Receipt(Outcome.REFUSED, Reason.MALFORMED)
+INVALID_ADDRESS = Receipt(Outcome.REFUSED, Reason.INVALID_ADDRESS)
+TOO_LARGE = Receipt(Outcome.REFUSED, Reason.TOO_LARGE)
+
+
+def receipt_of(outgoing: Outgoing, name: str = "receipt") -> dict[str, str]:
+    """The token with which receipts of this delivery come back, under the channel's name for it."""
+    return {name: outgoing.receipt} if outgoing.receipt else {}
+
+
+def unanswered(failure: NotSent | Lost | Unanswered) -> Receipt:
+    """LATER when nothing can have been accepted, DOUBT when it can."""
+    if failure is Unanswered.NOT_PROCESSED or isinstance(failure, NotSent):
+        return Receipt(Outcome.LATER, Reason.UNAVAILABLE)
+    return Receipt(Outcome.DOUBT, Reason.TIMEOUT)
+
+
+def ended(end: Answer | Unanswered, read: Callable[[Answer, datetime], Receipt], now: datetime) -> Receipt:
+    """How a request ended, as a receipt; `read` knows the provider's words."""
+    return read(end, now) if isinstance(end, Answer) else unanswered(end)
+
+
+def unreadable(status: int) -> Receipt:
+    """An answer that says "accepted" in words that the provider does not use (HTML, half a JSON)."""
+    return Receipt(Outcome.DOUBT, Reason.REJECTED, code=f"{status} unreadable")
+
+
+def clean(text: str) -> str:
+    """`text` without lone surrogates (each becomes U+FFFD), so that it can be encoded as UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def utf8_bytes(text: str) -> int:
+    """How long it is in UTF-8; what cannot be encoded counts as `?`."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON; what cannot be encoded becomes `?`."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # a lone surrogate
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def from_json(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`; {} when there is none."""
+    try:
+        document = orjson.loads(body)
+    except ValueError:  # or something that only json knows: large numbers, NaN, half a surrogate
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            return {}
+    return document if isinstance(document, dict) else {}
+
+
+def utc_now() -> datetime:
+    """The wall clock, the default of every adapter."""
+    return datetime.now(UTC)

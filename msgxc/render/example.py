@@ -1,0 +1,142 @@
+"""Looking at a template without sending: check it, and preview it with an example recipient. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import process_time
+from uuid import UUID
+
+from jinja2 import nodes
+
+from msgxc.errors import MsgxcError
+from msgxc.model import Attribute, Channel, Content, Recipient
+from msgxc.render.folder import PUSH_CHANNELS, Template
+from msgxc.render.limits import GLOBALS
+from msgxc.render.parts import EmailPart, Part, PushPart
+from msgxc.render.person import Links, variables
+from msgxc.render.text import Clock, Text
+
+LINKS = Links("https://example.com/unsubscribe", "https://example.com/preferences")
+EXAMPLE = Recipient(
+    uid=UUID(int=1),
+    name="Anna Müller",
+    email="anna@example.com",
+    cell="+15005550001",
+    lang="en",
+    tz="Europe/Berlin",
+    attributes={"city": "Köln", "plan": "pro"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that would fail when the message is sent; `text` names the file, and the line if known."""
+
+    template: str
+    text: str
+
+
+def render(
+    template: Template,
+    channel: Channel,
+    person: Recipient,
+    *,
+    values: Mapping[str, str],
+    links: Links | Callable[[], Links],
+    now: Clock,
+    campaign: str = "",
+) -> Content:
+    """One recipient's message on one channel.
+
+    Raises NotFound when the template is not offered on this channel, and WrongTemplate (for this recipient)
+    when it cannot be rendered; neither text holds anything of the recipient's. `now` is a clock in seconds
+    that only ever grows; with time.process_time a machine that was stopped fails nobody. `links` are asked
+    for when the message holds one.
+    """
+    fixed = template.fixed(channel, person.lang, values, campaign, now)
+    given = {**GLOBALS, **variables(person, fixed.values, links, campaign, fixed.reads)}
+    return fixed.part.content(given, now)
+
+
+def preview(
+    template: Template,
+    channel: Channel,
+    lang: str = "",
+    *,
+    person: Recipient | None = None,
+    values: Mapping[str, str] | None = None,
+    campaign: str = "preview",
+    now: Clock = process_time,
+) -> Content:
+    """The message as one recipient would get it; without a person: an example, with all that is used."""
+    if person is None:
+        person = _filled(template.part(channel, lang), "example")
+    person = replace(person, lang=lang or person.lang)
+    given = dict.fromkeys(_used(template.part(channel, person.lang), "values"), "example") | dict(
+        values or {}
+    )
+    return render(template, channel, person, values=given, links=LINKS, now=now, campaign=campaign)
+
+
+def check(template: Template, *, now: Clock = process_time) -> list[Problem]:
+    """Every part and language, rendered for an example recipient: what would fail."""
+    found = [f"{template.folder}/{file}: {what}" for file, what in template.strangers()]
+    if not template.channels():
+        found.append(f"{template.folder}: no part at all")
+    for channel in sorted(template.channels() - PUSH_CHANNELS | template.channels() & {Channel.APNS}):
+        for lang in ("", *template.languages()):
+            found += _trouble(template, channel, lang, now)
+    return [Problem(template.name, text) for text in dict.fromkeys(found)]
+
+
+def _trouble(template: Template, channel: Channel, lang: str, now: Clock) -> list[str]:
+    """What goes wrong with attributes and values that are words, and with numbers; nothing if one will do."""
+    try:
+        part = template.part(channel, lang)
+    except MsgxcError as error:
+        return [str(error)]
+    wrong: list[str] = []
+    for word, number in (("example", "example"), ("3", 3)):
+        person = replace(_filled(part, number), lang=lang)
+        values = dict.fromkeys(_used(part, "values"), word)
+        try:
+            render(template, channel, person, values=values, links=LINKS, now=now, campaign="check")
+        except MsgxcError as error:
+            wrong.append(str(error))
+        else:
+            return []
+    return wrong[:1]
+
+
+def _filled(part: Part, filling: Attribute) -> Recipient:
+    used: dict[str, Attribute] = dict.fromkeys(_used(part, "attributes"), filling)
+    return replace(EXAMPLE, attributes={**used, **EXAMPLE.attributes})
+
+
+def _used(part: Part, name: str) -> set[str]:
+    """Which attributes (or values) the part's templates name and have no default for: attributes.x."""
+    return {key for text in _texts(part) for key in _named(text.tree(), name)}
+
+
+def _named(node: nodes.Node, name: str) -> Iterator[str]:
+    if isinstance(node, nodes.Filter) and node.name in ("default", "d"):
+        return
+    if isinstance(node, nodes.Getattr) and _is(node.node, name):
+        yield node.attr
+    elif isinstance(node, nodes.Getitem) and _is(node.node, name) and isinstance(node.arg, nodes.Const):
+        yield str(node.arg.value)
+    for child in node.iter_child_nodes():
+        yield from _named(child, name)
+
+
+def _is(node: nodes.Node, name: str) -> bool:
+    return isinstance(node, nodes.Name) and node.name == name
+
+
+def _texts(part: Part) -> tuple[Text, ...]:
+    if isinstance(part, PushPart):
+        return (part.title, part.body, part.url, part.image, *(text for _, text in part.data))
+    if isinstance(part, EmailPart):
+        return (part.subject, part.html, *((part.text,) if part.text else ()))
+    return (part.text,)

@@ -1,0 +1,227 @@
+"""The folder of templates: which files make which part, in which languages. One function reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgxc.campaign import NAME
+from msgxc.errors import NotFound, WrongTemplate
+from msgxc.model import Channel
+from msgxc.render.limits import GLOBALS, SOURCE
+from msgxc.render.parts import EmailPart, Part, email_part, push_part, sms_part
+from msgxc.render.text import Clock, Text, Variables
+
+PUSH_CHANNELS = frozenset({Channel.APNS, Channel.FCM, Channel.WEBPUSH, Channel.WEBSOCKET})
+#: A file's name: part, language (optional), ending.
+_FILE = re.compile(
+    r"(?P<part>push|sms|em\.subject|em)(?:\.(?P<lang>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<ending>json|txt|html)",
+    re.IGNORECASE,
+)
+_KINDS = {
+    ("push", "json"): "push",
+    ("sms", "txt"): "sms",
+    ("em.subject", "txt"): "subject",
+    ("em", "html"): "html",
+    ("em", "txt"): "text",
+}
+
+
+@dataclass(slots=True)
+class Fixed:
+    """A part for one campaign: what is the same for everybody is rendered already. `reads`: the variables
+    that the rest reads. `used`: for how many people."""
+
+    values: Mapping[str, str]
+    campaign: str
+    part: Part
+    reads: frozenset[str]
+    used: int = 0
+
+
+_FIXED_KEPT = 256
+_MANY = 500  # people for whom it pays to compile a part anew
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """One message: its parts by kind and language. `files` holds the sources by file name.
+
+    Parts are compiled when they are first used, and kept. A file without a language is the default; a part
+    without a default is not offered.
+    """
+
+    name: str
+    files: Mapping[str, str]
+    folder: str = ""  # stands before file names in errors
+    _index: dict[str, dict[str, str]] = field(init=False, repr=False, compare=False)
+    _parts: dict[tuple[str, ...], Part] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _fixed: dict[tuple[Channel, str], Fixed] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        index: dict[str, dict[str, str]] = {}
+        for file in sorted(self.files):
+            if (place := _place(file)) is not None:
+                index.setdefault(place[0], {})[place[1]] = file
+        object.__setattr__(self, "_index", index)
+
+    def channels(self) -> frozenset[Channel]:
+        """The channels on which this message is offered."""
+        offered = {kind for kind, languages in self._index.items() if "" in languages}
+        found: frozenset[Channel] = PUSH_CHANNELS if "push" in offered else frozenset()
+        if "sms" in offered:
+            found |= {Channel.SMS}
+        if {"subject", "html"} <= offered:
+            found |= {Channel.EMAIL}
+        return found
+
+    def languages(self) -> tuple[str, ...]:
+        """The languages that some part has a variant for, besides the default, in order: ("ar", "de")."""
+        return tuple(sorted({lang for languages in self._index.values() for lang in languages if lang}))
+
+    def compiled(self) -> Template:
+        """Itself, with every part compiled now. Raises WrongTemplate for the first that cannot be read."""
+        for channel in sorted(self.channels()):
+            for lang in ("", *self.languages()):
+                self.part(channel, lang)
+        return self
+
+    def part(self, channel: Channel, lang: str) -> Part:
+        """The part for a channel in the nearest language: xx-YY, then xx, then the default.
+
+        Raises NotFound when the message is not offered on this channel, and WrongTemplate.
+        """
+        if channel in PUSH_CHANNELS:
+            key: tuple[str, ...] = ("push", self._variant("push", lang))
+        elif channel is Channel.SMS:
+            key = ("sms", self._variant("sms", lang))
+        else:
+            key = ("email", self._variant("subject", lang), self._variant("html", lang))
+        part = self._parts.get(key)
+        if part is None:
+            part = self._parts[key] = self._compile(key)
+        return part
+
+    def fixed(
+        self, channel: Channel, lang: str, values: Mapping[str, str], campaign: str, now: Clock
+    ) -> Fixed:
+        """The part for one campaign; that of the last campaign is kept. Raises as `part`."""
+        known = self._fixed.get((channel, lang))
+        if known is None or known.campaign != campaign or known.values != values:
+            if len(self._fixed) >= _FIXED_KEPT:
+                self._fixed.clear()
+            part = self.part(channel, lang)
+            known = self._fixed[channel, lang] = Fixed(dict(values), campaign, part, frozenset())
+            self._fix(known, lambda text, same: text.fixed(same, now))
+        known.used += 1
+        if known.used == _MANY:
+            self._fix(known, lambda text, same: text.special(same, now))
+        return known
+
+    @staticmethod
+    def _fix(fixed: Fixed, change: Callable[[Text, Variables], Text]) -> None:
+        same = {**GLOBALS, "values": fixed.values, "campaign": fixed.campaign}
+        fixed.part = fixed.part.each(lambda text: change(text, same))
+        fixed.reads = frozenset().union(*(text.names for text in fixed.part.texts()))
+
+    def unusual(self) -> tuple[str, ...]:
+        """The HTML files whose CSS or plain text is made anew for each recipient: 5 to 20 times the work."""
+        if Channel.EMAIL not in self.channels():
+            return ()
+        parts = [self.part(Channel.EMAIL, lang) for lang in ("", *self.languages())]
+        slow = {part.html.file for part in parts if isinstance(part, EmailPart) and part.is_slow}
+        return tuple(sorted(slow))
+
+    def _variant(self, kind: str, lang: str) -> str:
+        """The file of a kind in the nearest language."""
+        languages = self._index.get(kind, {})
+        if "" not in languages:
+            raise NotFound(f"template {self.name} has no {kind} part")
+        if lang not in languages:
+            lang = lang.strip().lower().replace("_", "-")
+            while lang and lang not in languages:
+                lang = lang.rpartition("-")[0]
+        return languages[lang]
+
+    def _source(self, file: str) -> tuple[str, str]:
+        return self.files[file], f"{self.folder}/{file}".lstrip("/")
+
+    def _compile(self, key: tuple[str, ...]) -> Part:
+        if key[0] == "push":
+            return push_part(*self._source(key[1]))
+        if key[0] == "sms":
+            return sms_part(*self._source(key[1]))
+        # The text goes with the HTML: a text in another language than the HTML is worse than a made one.
+        lang = next(lang for lang, file in self._index["html"].items() if file == key[2])
+        text = self._index.get("text", {}).get(lang)
+        return email_part(
+            self._source(key[1]), self._source(key[2]), None if text is None else self._source(text)
+        )
+
+    def strangers(self) -> Iterator[tuple[str, str]]:
+        """(file, what is wrong) for files that are no part, and for languages without a default."""
+        for file in sorted(self.files):
+            if _place(file) is None:
+                yield file, "is no part: see docs/templates.md for the names"
+        for languages in self._index.values():
+            if "" not in languages:
+                yield min(languages.values()), "has no default (the same name without a language) beside it"
+        if ("subject" in self._index) != ("html" in self._index):
+            yield "em", "email needs em.subject.txt and em.html"
+
+
+@dataclass(frozen=True)
+class Templates:
+    """All templates of a folder, by name."""
+
+    by_name: Mapping[str, Template]
+
+    def names(self) -> tuple[str, ...]:
+        """The names, in order."""
+        return tuple(sorted(self.by_name))
+
+    def get(self, name: str) -> Template:
+        """The template. Raises NotFound."""
+        if name not in self.by_name:
+            raise NotFound(f"no template {name!r}; there are: {', '.join(self.names()) or 'none'}")
+        return self.by_name[name]
+
+
+def _place(file: str) -> tuple[str, str] | None:
+    """(kind, language) of a file's name, or None."""
+    found = _FILE.fullmatch(file)
+    kind = found and _KINDS.get((found["part"].lower(), found["ending"].lower()))
+    return (kind, (found["lang"] or "").lower()) if found and kind else None
+
+
+def load(folder: Path) -> Templates:
+    """Read all templates of a folder. Raises NotFound, or WrongTemplate for a file that is not UTF-8.
+
+    A folder whose name starts with a dot or an underscore is passed over.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"no template folder {folder}")
+    templates = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and re.match(NAME, path.name):
+            files = {file.name: _read(file) for file in sorted(path.iterdir()) if _wanted(file)}
+            templates[path.name] = Template(path.name, files, f"{folder.name}/{path.name}")
+    return Templates(templates)
+
+
+def _wanted(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith((".", "_")) and file.suffix != ".md"
+
+
+def _read(file: Path) -> str:
+    if file.stat().st_size > 4 * SOURCE:
+        raise WrongTemplate(f"{file}: longer than {SOURCE} characters")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise WrongTemplate(f"{file}, line {line}: not UTF-8") from None

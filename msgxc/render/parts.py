@@ -1,0 +1,230 @@
+"""What the files of a template are made into: one part per kind of channel, compiled once. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from msgxc.errors import WrongTemplate
+from msgxc.model import Email, Push, Sms
+from msgxc.render.limits import SOURCE
+from msgxc.render.masked import Masked, mask
+from msgxc.render.styled import inlined, inlined_mask, plain_text, settled, text_mask
+from msgxc.render.text import Clock, Text, Variables, compiled
+
+Change = Callable[[Text], Text]
+_PUSH_KEYS = ("title", "body", "url", "image")
+
+
+@dataclass(frozen=True, slots=True)
+class PushPart:
+    """push.json: each of its texts is a template of its own, so that no value can break the JSON."""
+
+    file: str
+    title: Text
+    body: Text
+    url: Text
+    image: Text
+    data: tuple[tuple[str, Text], ...]
+
+    def content(self, variables: Variables, now: Clock) -> Push:
+        """The push for one recipient."""
+        title = self.title.render(variables, now).strip()
+        body = self.body.render(variables, now).strip()
+        if not title and not body:
+            raise WrongTemplate(f"{self.file}: neither title nor body is left")
+        return Push(
+            title=title,
+            body=body,
+            url=self.url.render(variables, now).strip(),
+            image=self.image.render(variables, now).strip(),
+            data={key: text.render(variables, now) for key, text in self.data},
+        )
+
+    def texts(self) -> tuple[Text, ...]:
+        """All that is rendered."""
+        return (self.title, self.body, self.url, self.image, *(text for _, text in self.data))
+
+    def each(self, change: Change) -> PushPart:
+        """The same, of changed texts."""
+        return PushPart(
+            self.file,
+            change(self.title),
+            change(self.body),
+            change(self.url),
+            change(self.image),
+            tuple((key, change(text)) for key, text in self.data),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SmsPart:
+    """sms.txt."""
+
+    text: Text
+
+    def content(self, variables: Variables, now: Clock) -> Sms:
+        """The text message for one recipient."""
+        text = _close(self.text.render(variables, now))
+        if not text:
+            raise WrongTemplate(f"{self.text.file}: the text is empty")
+        return Sms(text)
+
+    def texts(self) -> tuple[Text, ...]:
+        """All that is rendered."""
+        return (self.text,)
+
+    def each(self, change: Change) -> SmsPart:
+        """The same, of a changed text."""
+        return SmsPart(change(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class EmailPart:
+    """em.subject.txt, em.html and em.txt.
+
+    `styled`: made of `html`, with its CSS inlined; None: each rendered message is inlined. `text`: em.txt, if
+    there is one; else `read`: made of `html`; None: each rendered message is read.
+    """
+
+    subject: Text
+    html: Text
+    styled: Text | None
+    text: Text | None
+    read: Text | None
+
+    def content(self, variables: Variables, now: Clock) -> Email:
+        """The email for one recipient."""
+        subject = " ".join(self.subject.render(variables, now).split())
+        if not subject:
+            raise WrongTemplate(f"{self.subject.file}: the subject is empty")
+        try:
+            html = self._page(variables, now)
+            text = self._plain(html, variables, now)
+        except WrongTemplate:
+            self.html.render(variables, now)  # the others are made from this one: it knows the line
+            raise
+        return Email(subject, html, text)
+
+    def texts(self) -> tuple[Text, ...]:
+        """All that is rendered."""
+        found = (self.subject, self.html, self.styled, self.text, self.read)
+        return tuple(text for text in found if text is not None)
+
+    def each(self, change: Change) -> EmailPart:
+        """The same, of changed texts."""
+        return EmailPart(
+            change(self.subject),
+            change(self.html),
+            self.styled and change(self.styled),
+            self.text and change(self.text),
+            self.read and change(self.read),
+        )
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether each message has to be inlined or read."""
+        return self.styled is None or (self.text is None and self.read is None)
+
+    def _plain(self, html: str, variables: Variables, now: Clock) -> str:
+        if self.text is not None:
+            return _close(self.text.render(variables, now)) + "\n"
+        return settled(self.read.render(variables, now)) if self.read else plain_text(html)
+
+    def _page(self, variables: Variables, now: Clock) -> str:
+        if self.styled is not None:
+            return self.styled.render(variables, now)
+        return inlined(self.html.render(variables, now), self.html.file)
+
+
+Part = PushPart | SmsPart | EmailPart
+
+
+def _close(text: str) -> str:
+    """At most one empty line in a row (a branch that is left out leaves its line ends), none around."""
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip()
+
+
+def sms_part(source: str, file: str) -> SmsPart:
+    """Compile sms.txt; raises WrongTemplate."""
+    return SmsPart(compiled(source, file))
+
+
+def email_part(subject: tuple[str, str], html: tuple[str, str], text: tuple[str, str] | None) -> EmailPart:
+    """Compile an email from (source, file) of its parts; raises WrongTemplate."""
+    page = compiled(*html, html=True)
+    masked = mask(page)
+    styled = inlined_mask(masked, page.file) if masked else None
+    read = None if text or not (masked and styled) else text_mask(masked, styled)
+    return EmailPart(
+        subject=compiled(*subject),
+        html=page,
+        styled=_made(masked, styled, page.file, html=True),
+        text=compiled(*text) if text else None,
+        read=_made(masked, read, page.file, html=False),
+    )
+
+
+def _made(masked: Masked | None, source: str | None, file: str, *, html: bool) -> Text | None:
+    """Compile what was made from the HTML's source; None when it is not to be had, or has grown too long."""
+    if masked is None or source is None or len(source) > SOURCE:
+        return None
+    return compiled(masked.unmask(source), file, html=html, trim=False)
+
+
+# -- push.json ----------------------------------------------------------------------------------------------
+
+
+def push_part(source: str, file: str) -> PushPart:
+    """Compile push.json; raises WrongTemplate with the line of what is wrong."""
+    fields = _read(source, file)
+    data = fields.pop("data", {})
+    if not isinstance(data, dict):
+        raise WrongTemplate(f"{file}, line {_line(source, 'data')}: data must be an object of texts")
+    leaves = {key: _leaf(source, file, key, fields.get(key, "")) for key in _PUSH_KEYS}
+    return PushPart(
+        file=file, data=tuple((key, _leaf(source, file, key, value)) for key, value in data.items()), **leaves
+    )
+
+
+def _read(source: str, file: str) -> dict[str, object]:
+    try:
+        fields = json.loads(source, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise WrongTemplate(f"{file}, line {error.lineno}: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise WrongTemplate(f"{file}: {error}") from None
+    if not isinstance(fields, dict):
+        raise WrongTemplate(f"{file}: must be an object with title and body")
+    for key in fields:
+        if key not in (*_PUSH_KEYS, "data"):
+            raise WrongTemplate(f"{file}, line {_line(source, key)}: {key!r} is not one of {_ALLOWED}")
+    return fields
+
+
+_ALLOWED = ", ".join((*_PUSH_KEYS, "data"))
+
+
+def _once(pairs: list[tuple[str, object]]) -> Mapping[str, object]:
+    """A key that stands twice would silently lose one of its texts."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"{key!r} stands twice")
+    return dict(pairs)
+
+
+def _leaf(source: str, file: str, key: str, value: object) -> Text:
+    line = _line(source, key)
+    if not isinstance(value, str):
+        raise WrongTemplate(f"{file}, line {line}: {key} must be text")
+    return compiled(value, file, line=line)
+
+
+def _line(source: str, key: str) -> int:
+    """The line on which a key stands (of its first occurrence, which is close enough for an error)."""
+    at = source.find(json.dumps(key, ensure_ascii=False))
+    return source.count("\n", 0, max(at, 0)) + 1

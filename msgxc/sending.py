@@ -1,0 +1,190 @@
+"""Sending a campaign's shards: by one process or by many, at once or until nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from time import process_time
+from uuid import UUID
+
+from msgxc import ids, links
+from msgxc.campaign import CampaignSpec
+from msgxc.delivery import Counts, Sender, Stop
+from msgxc.errors import NotFound, WrongInput
+from msgxc.holding import insist
+from msgxc.ledger import Campaign, Control
+from msgxc.messages.content import OFFERED, REPLACEABLE, plain, values, withdrawn
+from msgxc.messages.records import Message
+from msgxc.model import Channel, Content, Recipient, Thread
+from msgxc.parts import Planned, slices
+from msgxc.progress import telling
+from msgxc.render import Links, render
+from msgxc.room import Room
+from msgxc.routing import offer
+from msgxc.tracking import tracked
+from msgxc.urgency import levels
+from msgxc.window import Preparer
+from msgxc.wiring import Exchange
+
+
+async def send_slice(
+    exchange: Exchange,
+    campaign_id: UUID,
+    first: int,
+    last: int,
+    *,
+    stop: Stop,
+    on_progress: Callable[[Counts], None] = lambda _: None,
+    patient: bool = True,
+    share: float = 1.0,
+    room: Room | None = None,
+) -> Counts:
+    """Send the shards in [first, last). Any number of processes may do so at once: nobody is sent to twice.
+
+    Returns when the shards are finished, or `stop` is set, or the campaign is canceled. Not `patient`: also
+    when all that is left has to wait, for a provider or for another process's lease. Throttle and quota are
+    kept with all others that send it (msgxc/sharing.py); `share`: this one's part when they are too many to
+    be counted. `room`: what it shares with others.
+    Raises ProviderBlocked when a provider refuses our credentials.
+    """
+    async with telling(exchange.bus, campaign_id, on_progress) as take:
+        sender = await _sender(exchange, campaign_id, stop, take, share, room)
+        return await sender.send_slice(first, last, patient=patient)
+
+
+async def send_rest(
+    exchange: Exchange, plan: Planned, *, stop: Stop, on_progress: Callable[[Counts], None] = lambda _: None
+) -> Counts:
+    """Send what is left of the plan's shards, whoever had them before, and return when all are finished.
+
+    That is what had to wait, and what was another process's that is gone. What is finished stays so: only
+    slices with something left are looked at again. Else as `send_slice`.
+    """
+    async with telling(exchange.bus, plan.id, on_progress) as take:
+        return await _send_rest(
+            exchange, plan, await _sender(exchange, plan.id, stop, take, plan.share), stop
+        )
+
+
+async def _send_rest(exchange: Exchange, plan: Planned, sender: Sender, stop: Stop) -> Counts:
+    ledger, left = exchange.store.ledger, list(slices(*plan.whole, shards_of_slice(exchange)))
+    while left and not stop.is_set() and await insist(ledger.control, plan.id) is not Control.CANCEL:
+        soonest, still = inf, []
+        for some in left:
+            await sender.send_slice(*some, patient=False)
+            if waiting := await insist(ledger.unfinished, plan.id, *some):
+                soonest = min(soonest, *waiting.values())
+                still.append(some)
+        left = still
+        if left:
+            await asyncio.sleep(min(max(soonest - exchange.clock(), 0.05), 1.0))
+    return sender.counts
+
+
+async def _sender(
+    exchange: Exchange,
+    campaign_id: UUID,
+    stop: Stop,
+    on_progress: Callable[[Counts], None],
+    share: float,
+    room: Room | None = None,
+) -> Sender:
+    campaign = await stored_campaign(exchange, campaign_id)
+    if campaign.seal is None:
+        raise WrongInput(f"the audience of {campaign.spec.name!r} is not sealed")
+    thread = await thread_of(exchange, campaign.spec)
+    prepare = preparer(exchange, campaign, await message_of(exchange, campaign.spec), thread)
+    return Sender(exchange, campaign, prepare, stop, on_progress, share=share, room=room)
+
+
+def preparer(
+    exchange: Exchange, campaign: Campaign, message: Message | None, thread: Thread | None
+) -> Preparer:
+    """What makes the campaign's windows; `message` and `thread` are those that its spec names."""
+    spec, base = campaign.spec, exchange.settings.public_url
+    child = bool(spec.message and spec.message.child)
+    return Preparer(
+        key=exchange.key,
+        campaign=campaign,
+        offer=offer(spec, parts_of(exchange, spec), thread, child=child),
+        render=partial(_rendered, exchange, campaign, message, thread),
+        unsubscribe=partial(links.unsubscribe, base, exchange.key, campaign.id),
+        ttl=levels(exchange.settings)[spec.sending.urgency].ttl,
+        track=lambda content, handle: tracked(content, base, exchange.key, handle),
+    )
+
+
+def parts_of(exchange: Exchange, spec: CampaignSpec) -> frozenset[Channel]:
+    """The channels on which there is something to show. Raises NotFound when the template is gone."""
+    if spec.message and spec.message.withdraws:
+        return REPLACEABLE
+    return (
+        OFFERED if spec.message and spec.message.plain else exchange.templates.get(spec.template).channels()
+    )
+
+
+def _rendered(
+    exchange: Exchange,
+    campaign: Campaign,
+    message: Message | None,
+    thread: Thread | None,
+    channel: Channel,
+    person: Recipient,
+) -> Content:
+    spec, base = campaign.spec, exchange.settings.public_url
+
+    def where() -> Links:
+        return Links(
+            unsubscribe=links.unsubscribe(base, exchange.key, campaign.id, person.uid),
+            preferences=links.preferences(base, exchange.key, campaign.id, person.uid),
+        )
+
+    shown = spec.values
+    if message and spec.message:
+        if spec.message.withdraws:
+            return withdrawn(message)
+        others = len(spec.message.others)
+        if spec.message.plain:
+            return plain(message, channel, name=thread.name if thread else "", others=others, where=where())
+        shown = {**spec.values, **values(message, others)}
+    template = exchange.templates.get(spec.template)
+    return render(template, channel, person, values=shown, links=where, now=process_time, campaign=spec.name)
+
+
+async def message_of(exchange: Exchange, spec: CampaignSpec) -> Message | None:
+    """The message that the campaign delivers, if it delivers one. Raises NotFound when it is gone."""
+    if spec.message is None:
+        return None
+    newest = spec.message.newest
+    found = await exchange.store.messages.get(spec.message.tid, newest)
+    if found is None:
+        raise NotFound(f"there is no message {newest}")
+    return found
+
+
+async def stored_campaign(exchange: Exchange, campaign_id: UUID) -> Campaign:
+    """The campaign as it stands. Raises NotFound."""
+    campaign = await exchange.store.ledger.campaign(campaign_id)
+    if campaign is None:
+        raise NotFound(f"there is no campaign {campaign_id}")
+    return campaign
+
+
+async def campaign_named(exchange: Exchange, name: str) -> Campaign:
+    """The campaign of a name. Raises NotFound."""
+    campaign = await exchange.store.ledger.campaign(ids.campaign_id(exchange.key, name))
+    if campaign is None:
+        raise NotFound(f"there is no campaign {name!r}")
+    return campaign
+
+
+async def thread_of(exchange: Exchange, spec: CampaignSpec) -> Thread | None:
+    """The thread whose rules hold, if it is about one."""
+    return await exchange.store.threads.get(spec.thread) if spec.thread else None
+
+
+def shards_of_slice(exchange: Exchange) -> int:
+    """How many shards make a slice."""
+    return max(1, exchange.settings.slice_size // exchange.settings.shard_size)

@@ -1,0 +1,285 @@
+"""The window ledger in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import time_ns
+from typing import Any
+from uuid import UUID
+
+from msgxc import ids
+from msgxc.errors import LeaseLost, NotFound
+from msgxc.ledger import PRECEDENCE, Campaign, Control, Lease, Mark, Result, Row, Seal, ShardState, Window
+from msgxc.model import Channel
+from msgxc.store import records
+from msgxc.store.sqlite import statements as sql
+from msgxc.store.sqlite.connection import Connection, marks
+
+_MARKS = tuple(Mark)
+
+
+def _campaign(row: tuple[Any, ...]) -> Campaign:
+    identity, spec, shards, created, control, count, digest, finished = row
+    return Campaign(
+        id=UUID(bytes=identity),
+        spec=records.read_spec(spec),
+        shards=shards,
+        created=datetime.fromtimestamp(created, UTC),
+        control=Control(control),
+        seal=None if count is None else Seal(count, int(digest)),
+        finished=records.time_of(finished),
+    )
+
+
+def _values(campaign: bytes, shard: int, result: Result) -> tuple[object, ...]:
+    return (
+        campaign,
+        shard,
+        result.uid.bytes,
+        result.delivery.bytes,
+        result.channel,
+        PRECEDENCE[result.mark],
+        records.seconds(result.at),
+        result.reason,
+        result.code,
+        result.ref,
+        result.attempt,
+    )
+
+
+def _record(db: sqlite3.Connection, campaign: bytes, shard: int, results: Sequence[Result]) -> None:
+    """One statement for each kind of mark: usually there is one kind."""
+    by_mark: dict[Mark, list[tuple[object, ...]]] = {}
+    for result in results:
+        by_mark.setdefault(result.mark, []).append(_values(campaign, shard, result))
+    for mark, rows in by_mark.items():
+        db.executemany(sql.RECORD[mark], rows)
+
+
+def _row(row: tuple[Any, ...]) -> Row:
+    uid, delivery, channel, _, *rest = row
+    times, (reason, code, ref, attempt) = rest[: len(_MARKS)], rest[len(_MARKS) :]
+    return Row(
+        uid=records.uuid_of(uid),
+        delivery=records.uuid_of(delivery),
+        channel=Channel(channel) if channel else None,
+        marks={
+            mark: datetime.fromtimestamp(at, UTC)
+            for mark, at in zip(_MARKS, times, strict=True)
+            if at is not None
+        },
+        reason=reason,
+        code=code,
+        ref=ref,
+        attempt=attempt,
+    )
+
+
+def _begin(db: sqlite3.Connection, campaign: bytes) -> int | None:
+    """A token that is later than all before; the audience is empty then."""
+    row = db.execute(sql.GET_SEALER, (campaign,)).fetchone()
+    if row is None:
+        return None
+    token = max(time_ns() // 1000, int(row[0]) + 1)
+    db.execute(sql.BEGIN, (str(token), campaign))
+    db.execute(sql.CLEAR, (campaign,))
+    return token
+
+
+def _expand(
+    db: sqlite3.Connection, campaign: bytes, rows: list[tuple[bytes, int, bytes]], token: int
+) -> None:
+    if db.execute(sql.GET_SEALER, (campaign,)).fetchone() == (str(token),):
+        db.executemany(sql.EXPAND, rows)
+
+
+def _create(
+    db: sqlite3.Connection,
+    campaign: tuple[object, ...],
+    members: list[tuple[bytes, int, bytes]],
+    seal: tuple[int, str, bytes],
+) -> tuple[Any, ...]:
+    """The campaign as it is stored; the audience goes with the one who was first."""
+    if db.execute(sql.CREATE_CAMPAIGN, campaign).rowcount:
+        db.executemany(sql.EXPAND, members)
+        db.execute(sql.SEAL, seal)
+    row: tuple[Any, ...] = db.execute(sql.GET_CAMPAIGN, (campaign[0],)).fetchone()
+    return row
+
+
+def _open_window(
+    db: sqlite3.Connection,
+    opens: tuple[object, ...],
+    closes: tuple[object, ...] | None,
+    owned: tuple[object, ...],
+) -> bool:
+    db.execute(sql.OPEN_WINDOW, opens)
+    if closes:
+        db.execute(sql.CLOSE_WINDOW, closes)
+    return db.execute(sql.OWNED, owned).fetchone() is not None
+
+
+class SqliteLedger:
+    """See ports.Ledger."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    # -- campaigns and audiences
+
+    async def create(self, campaign: Campaign) -> Campaign:
+        await self._db.change(
+            sql.CREATE_CAMPAIGN,
+            campaign.id.bytes,
+            records.spell_spec(campaign.spec),
+            campaign.shards,
+            records.seconds(campaign.created),
+            campaign.control,
+            ids.is_message(campaign.id),
+        )
+        stored = await self.campaign(campaign.id)
+        if stored is None:
+            raise NotFound(f"campaign {campaign.id} was removed while it was made")
+        return stored
+
+    async def campaign(self, campaign: UUID) -> Campaign | None:
+        rows = await self._db.rows(sql.GET_CAMPAIGN, campaign.bytes)
+        return _campaign(rows[0]) if rows else None
+
+    async def create_sealed(self, campaign: Campaign, members: Sequence[tuple[int, UUID]]) -> Campaign:
+        key, seal = campaign.id.bytes, campaign.seal
+        if seal is None:
+            raise ValueError("the campaign has no seal")
+        values = (
+            key,
+            records.spell_spec(campaign.spec),
+            campaign.shards,
+            records.seconds(campaign.created),
+            campaign.control,
+            ids.is_message(campaign.id),
+        )
+        rows = [(key, shard, uid.bytes) for shard, uid in members]
+        found = await self._db.write(
+            lambda db: _create(db, values, rows, (seal.count, str(seal.digest), key))
+        )
+        return _campaign(found)
+
+    async def holders(self, campaigns: Collection[UUID]) -> dict[UUID, tuple[str, float]]:
+        keys = [campaign.bytes for campaign in campaigns]
+        rows = await self._db.rows(sql.HOLDERS.format(marks=marks(len(keys))), *keys) if keys else []
+        return {UUID(bytes=campaign): (owner, until) for campaign, owner, until in rows}
+
+    async def campaigns(self, *, messages: bool = False) -> AsyncIterator[list[Campaign]]:
+        async for page in self._db.pages(sql.SCAN_MESSAGE_CAMPAIGNS if messages else sql.SCAN_CAMPAIGNS):
+            yield [_campaign(row) for row in page]
+
+    async def control(self, campaign: UUID) -> Control:
+        rows = await self._db.rows(sql.GET_CONTROL, campaign.bytes)
+        return Control(rows[0][0]) if rows else Control.CANCEL
+
+    async def set_control(self, campaign: UUID, control: Control) -> Control:
+        await self._db.change(sql.SET_CONTROL, control, campaign.bytes)
+        return await self.control(campaign)
+
+    async def begin(self, campaign: UUID) -> int | None:
+        token = await self._db.write(lambda db: _begin(db, campaign.bytes))
+        if token is None and await self.campaign(campaign) is None:
+            raise NotFound(f"no campaign {campaign}")
+        return token
+
+    async def expand(self, campaign: UUID, members: Sequence[tuple[int, UUID]], token: int = 0) -> None:
+        key = campaign.bytes
+        rows = [(key, shard, uid.bytes) for shard, uid in members]
+        await self._db.write(lambda db: _expand(db, key, rows, token))
+
+    async def seal(self, campaign: UUID, seal: Seal, token: int = 0) -> Seal:
+        await self._db.change(sql.SEAL_AS, seal.count, str(seal.digest), campaign.bytes, str(token))
+        stored = await self.campaign(campaign)
+        if stored is None:
+            raise NotFound(f"no campaign {campaign}")
+        if stored.seal is None:
+            raise LeaseLost("somebody else expands the audience now")
+        return stored.seal
+
+    async def members(self, campaign: UUID, shard: int) -> list[UUID]:
+        rows = await self._db.rows(sql.SHARD_MEMBERS, campaign.bytes, shard)
+        return [records.uuid_of(row[0]) for row in rows]
+
+    async def finish_campaign(self, campaign: UUID, at: datetime) -> None:
+        await self._db.change(sql.FINISH_CAMPAIGN, records.seconds(at), campaign.bytes)
+
+    async def forget(self, campaign: UUID) -> None:
+        key = (campaign.bytes,)
+        await self._db.write(lambda db: [db.execute(statement, key).rowcount for statement in sql.FORGET])
+
+    # -- leases
+
+    async def claim(self, campaign: UUID, shard: int, owner: str, now: float, until: float) -> Lease | None:
+        rows = await self._db.rows(sql.CLAIM, campaign.bytes, shard, owner, until, now)
+        return Lease(campaign, shard, owner, rows[0][0], until) if rows else None
+
+    async def renew(self, lease: Lease, until: float) -> Lease | None:
+        return replace(lease, until=until) if await self._set_until(lease, until) else None
+
+    async def release(self, lease: Lease, not_before: float) -> None:
+        await self._set_until(lease, not_before)
+
+    async def _set_until(self, lease: Lease, until: float) -> int:
+        return await self._db.change(
+            sql.RENEW, until, lease.campaign.bytes, lease.shard, lease.owner, lease.epoch
+        )
+
+    async def finish(self, lease: Lease) -> bool:
+        return (
+            await self._db.change(
+                sql.FINISH_SHARD, lease.campaign.bytes, lease.shard, lease.owner, lease.epoch
+            )
+            == 1
+        )
+
+    async def unfinished(self, campaign: UUID, first: int, last: int) -> dict[int, float]:
+        known = {
+            shard: (until, finished)
+            for shard, until, finished in await self._db.rows(sql.LEASES, campaign.bytes, first, last)
+        }
+        free = (0.0, 0)
+        return {
+            shard: known.get(shard, free)[0] for shard in range(first, last) if not known.get(shard, free)[1]
+        }
+
+    # -- windows and results
+
+    async def load(self, lease: Lease) -> ShardState:
+        windows = await self._db.rows(sql.OPEN_WINDOWS, lease.campaign.bytes, lease.shard)
+        rows = await self.rows(lease.campaign, lease.shard)
+        return ShardState(
+            recipients=tuple(await self.members(lease.campaign, lease.shard)),
+            windows=tuple(Window(e, n, records.unpack_intents(packed)) for e, n, packed in windows),
+            rows={(row.uid, row.delivery): row for row in rows},
+        )
+
+    async def open_window(self, lease: Lease, window: Window, done: Window | None = None) -> bool:
+        key = lease.campaign.bytes, lease.shard
+        opens = (*key, window.epoch, window.number, records.pack_intents(window.intents))
+        closes = (*key, done.epoch, done.number) if done else None
+        owned = (*key, lease.owner, lease.epoch, lease.until)
+        return await self._db.write(lambda db: _open_window(db, opens, closes, owned))
+
+    async def record(self, lease: Lease, results: Sequence[Result]) -> None:
+        await self.note(lease.campaign, lease.shard, results)
+
+    async def close_window(self, lease: Lease, window: Window) -> None:
+        await self._db.change(
+            sql.CLOSE_WINDOW, lease.campaign.bytes, lease.shard, window.epoch, window.number
+        )
+
+    async def note(self, campaign: UUID, shard: int, results: Sequence[Result]) -> None:
+        if results:
+            key, kept = campaign.bytes, tuple(results)
+            await self._db.write(lambda db: _record(db, key, shard, kept))
+
+    async def rows(self, campaign: UUID, shard: int) -> list[Row]:
+        return [_row(row) for row in await self._db.rows(sql.SHARD_ROWS, campaign.bytes, shard)]

@@ -1,0 +1,204 @@
+"""From settings to a working exchange: the only place that constructs stores, buses and providers."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgxc.bus import Bus
+from msgxc.bus.memory import MemoryBus
+from msgxc.errors import NotFound
+from msgxc.model import Channel
+from msgxc.providers import PROVIDERS, SOURCES
+from msgxc.providers.protocol import Provider
+from msgxc.providers.websocket import Websocket
+from msgxc.render import Templates, load
+from msgxc.sandbox.endpoints import Endpoints, read_endpoints
+from msgxc.settings import Settings, read_settings
+from msgxc.store.ports import Store
+
+if TYPE_CHECKING:
+    from msgxc.gateway.issuers import KeySets
+    from msgxc.sharing import Pace
+
+
+@dataclass
+class Exchange:
+    """Everything that a call of the library needs. Made by open_exchange, closed by it."""
+
+    settings: Settings
+    key: bytes
+    store: Store
+    bus: Bus
+    clock: Callable[[], float] = time.time
+    _providers: dict[Channel, Provider] = field(default_factory=dict)
+    paces: dict[UUID, Pace] = field(default_factory=dict)  # of this exchange's rates: msgxc/sharing.py
+
+    @cached_property
+    def owner(self) -> str:
+        """This process, in a lease."""
+        return f"{socket.gethostname()}-{os.getpid()}"
+
+    @cached_property
+    def templates(self) -> Templates:
+        """All message templates."""
+        return load(self.settings.templates)
+
+    @cached_property
+    def key_sets(self) -> KeySets:
+        """The keys of other issuers of tokens, kept."""
+        from msgxc.gateway.issuers import KeySets
+
+        return KeySets()
+
+    @cached_property
+    def sandboxed(self) -> frozenset[Channel]:
+        """The channels whose provider has no credentials here: the sandbox stands in."""
+        return sandboxed_channels(self.settings)
+
+    @property
+    def fcm_per_minute(self) -> int:
+        """FCM's quota; the sandbox has none."""
+        return 0 if Channel.FCM in self.sandboxed else self.settings.fcm_per_minute
+
+    @property
+    def fcm_avoid_quarters(self) -> bool:
+        """Whether FCM's rush hours matter; in the sandbox they do not."""
+        return self.settings.fcm_avoid_quarters and Channel.FCM not in self.sandboxed
+
+    def provider(self, channel: Channel) -> Provider:
+        """The provider that carries a channel; connected when it is first asked for.
+
+        Raises WrongSettings for half-set credentials, NotFound when the sandbox is needed and not running.
+        """
+        if channel not in self._providers:
+            self._providers[channel] = self._make(channel)
+        return self._providers[channel]
+
+    def _make(self, channel: Channel) -> Provider:
+        if channel is Channel.WEBSOCKET:
+            return Websocket(self.bus, acknowledge_seconds=self.settings.websocket_acknowledge)
+        source = SOURCES[channel]
+        if channel in self.sandboxed:
+            found = source.sandbox(self._sandbox(), self.settings.provider_timeout)
+            if hasattr(found, "transport"):
+                found = replace(found, transport=self.settings.transport)
+            return self._connect(channel, found)
+        return self._connect(channel, source.real(self.settings))
+
+    @staticmethod
+    def _connect(channel: Channel, settings: object) -> Provider:
+        provider: Provider = PROVIDERS[channel](settings)
+        return provider
+
+    def _sandbox(self) -> Endpoints:
+        try:
+            return read_endpoints(sandbox_folder(self.settings))
+        except NotFound:
+            raise NotFound(
+                "a provider has no credentials and no sandbox runs: start `msgxc sandbox`"
+            ) from None
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for pace in list(self.paces.values()):
+            await pace.close()
+        for provider in self._providers.values():
+            await provider.close()
+        self._providers.clear()
+        await self.bus.close()
+        await self.store.close()
+
+
+def sandbox_folder(settings: Settings) -> Path:
+    """Where the sandbox of this exchange keeps its certificates and says where it listens."""
+    return settings.home / "sandbox"
+
+
+def sandboxed_channels(settings: Settings) -> frozenset[Channel]:
+    """The channels that go to the sandbox. Raises WrongSettings for half-set credentials."""
+    return frozenset(
+        channel for channel in PROVIDERS if settings.sandbox or SOURCES[channel].real(settings) is None
+    )
+
+
+def exchange_key(settings: Settings) -> bytes:
+    """The key of all keyed ids: the setting, or the embedded exchange's own, made once."""
+    given = settings.secret_key.get_secret_value().encode()
+    return given or _own_key(settings.home / "secret.key")
+
+
+def _own_key(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(32))
+    try:
+        os.link(fresh, path)  # Fails when another process has made it meanwhile: then that one holds.
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+    return path.read_bytes()
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings name; not opened yet."""
+    if settings.store == "cassandra":
+        from msgxc.store.cassandra import CassandraStore
+        from msgxc.store.cassandra.settings import CassandraSettings
+
+        return CassandraStore(CassandraSettings.of(settings))
+    from msgxc.store.sqlite import SqliteStore
+
+    return SqliteStore(settings.home / "msgxc.sqlite3")
+
+
+async def make_bus(settings: Settings) -> Bus:
+    """The bus that the settings name, connected if it can be."""
+    if settings.bus == "nats":
+        from msgxc.bus.nats import NatsBus
+
+        return await NatsBus.connect(settings.nats_url)
+    if settings.bus == "local":
+        from msgxc.bus.local import LocalBus
+
+        return await LocalBus.open(settings.home)
+    return MemoryBus()
+
+
+async def apply_schema(settings: Settings) -> int:
+    """Bring the store to the newest schema; answers its version."""
+    store = make_store(settings)
+    try:
+        return await store.apply_schema()
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_exchange(
+    settings: Settings | None = None, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Exchange]:
+    """An exchange, open. Raises SchemaMismatch, StoreUnavailable, WrongSettings."""
+    settings = settings or read_settings()
+    store = make_store(settings)
+    try:
+        await store.open()
+        exchange = Exchange(settings, exchange_key(settings), store, await make_bus(settings), clock)
+    except BaseException:
+        await store.close()
+        raise
+    try:
+        yield exchange
+    finally:
+        await exchange.close()

@@ -1,0 +1,157 @@
+"""What only a bus with a network can suffer: the server away, killed, silent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from nats_fixture import NatsServer
+
+from msgxc.bus.nats import UNSENT, NatsBus
+from msgxc.errors import WrongSettings
+
+
+async def published(bus: NatsBus, subject: str, payload: bytes, within: float = 15) -> None:
+    """Publish again and again until the bus takes it."""
+    until = time.monotonic() + within
+    while not await bus.publish(subject, payload):
+        assert time.monotonic() < until, "the bus does not come back"
+        await asyncio.sleep(0.02)
+
+
+async def test_killed_server_blocks_nobody_and_comes_back(nats_server: NatsServer) -> None:
+    """While the server is away publish says so within 50 ms; afterwards old subscriptions go on."""
+    bus = await NatsBus.connect(nats_server.url)
+    async with bus.subscribe("a") as subscription:
+        nats_server.kill()
+        await asyncio.sleep(0.2)
+        for _ in range(20):
+            started = time.monotonic()
+            assert await bus.publish("a", b"lost") is False
+            assert await bus.request("a", b"lost", 5) is None
+            assert time.monotonic() - started < 0.05
+        nats_server.start()
+        await published(bus, "a", b"found")
+        async with asyncio.timeout(5):
+            async for message in subscription:
+                assert message.payload == b"found"  # what was lost is not sent later
+                break
+    await bus.close()
+
+
+async def test_5000_clients_come_back(nats_server: NatsServer) -> None:
+    """The server dies under 5,000 connections (fewer where a process may not have so many) and comes back: so
+    do they, not all in one moment, and each hears again what it had asked for."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 12_000), most))
+    count = min(5_000, min(most, 12_000) - 1_000)
+    buses: list[NatsBus] = []
+    while len(buses) < count:
+        buses += await asyncio.gather(*(NatsBus.connect(nats_server.url) for _ in range(100)))
+    listening = [asyncio.create_task(first_heard(bus, "all")) for bus in buses]
+    await until(lambda: all(bus._listeners and bus._listeners[0].held for bus in buses))
+    nats_server.kill()
+    await until(lambda: not any(bus._here for bus in buses))
+    assert await buses[0].publish("all", b"lost") is False
+    nats_server.start()
+    started, back = time.monotonic(), list[float]()
+    while len(back) < count:
+        assert time.monotonic() - started < 60
+        back += [time.monotonic() - started] * (sum(bus._here for bus in buses) - len(back))
+        await asyncio.sleep(0.05)
+    assert back[-1] - back[0] > 0.3, "they came in one moment"
+    await published(buses[0], "all", b"found")
+    async with asyncio.timeout(20):
+        assert set(await asyncio.gather(*listening)) == {b"found"}
+    for first in range(0, count, 200):
+        await asyncio.gather(*(bus.close() for bus in buses[first : first + 200]))
+
+
+async def first_heard(bus: NatsBus, subject: str) -> bytes:
+    """The first message of a subscription."""
+    async with bus.subscribe(subject) as subscription:
+        async for message in subscription:
+            return message.payload
+    raise AssertionError("the subscription ended")
+
+
+async def until(look: Callable[[], bool], seconds: float = 20) -> None:
+    """Return as soon as it is so."""
+    end = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
+
+
+async def test_starting_without_a_server_is_a_bus_that_is_away(nats_program: str) -> None:
+    """Connect gives up waiting, not trying: a subscription made before works once the server is there."""
+    server = NatsServer(nats_program)
+    started = time.monotonic()
+    bus = await NatsBus.connect(server.url)
+    assert time.monotonic() - started < 4
+    assert await bus.publish("a", b"x") is False
+    async with bus.subscribe("a") as subscription:
+        server.start()
+        await published(bus, "b", b"")
+        await asyncio.sleep(0.1)
+        await published(bus, "a", b"found")
+        async with asyncio.timeout(5):
+            async for message in subscription:
+                assert message.payload == b"found"
+                break
+    await bus.close()
+    server.kill()
+
+
+async def test_closing_while_the_server_is_away_is_quick(nats_server: NatsServer) -> None:
+    """Close does not wait for a server that is gone."""
+    bus = await NatsBus.connect(nats_server.url)
+    nats_server.kill()
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    await bus.close()
+    assert time.monotonic() - started < 3
+
+
+async def test_silent_server_blocks_nobody_and_costs_bounded_memory(nats_server: NatsServer) -> None:
+    """A stopped server (SIGSTOP) takes nothing: publish soon says so, at once, and keeps at most 1 MB."""
+    bus = await NatsBus.connect(nats_server.url)
+    os.kill(nats_server.process.pid, signal.SIGSTOP)
+    try:
+        slowest, taken = 0.0, True
+        for _ in range(2_000):
+            started = time.monotonic()
+            taken = await bus.publish("a", b"x" * 20_000)
+            slowest = max(slowest, time.monotonic() - started)
+            await asyncio.sleep(0)
+        assert taken is False
+        assert slowest < 0.05
+        assert bus._client.pending_data_size < UNSENT + 30_000
+    finally:
+        os.kill(nats_server.process.pid, signal.SIGCONT)
+    await bus.close()
+
+
+async def test_two_processes_reach_one_another(nats_server: NatsServer) -> None:
+    """A request crosses from one connection to another, and the answer comes back."""
+    one, two = await NatsBus.connect(nats_server.url), await NatsBus.connect(f" {nats_server.url} ,")
+    async with one.subscribe("person.*") as subscription:
+        asking = asyncio.create_task(two.request("person.1", b"there?", 5))
+        async for message in subscription:
+            await message.answer(b"here")
+            break
+        assert await asking == b"here"
+    await one.close()
+    await two.close()
+
+
+@pytest.mark.parametrize("url", ["", " , ", "nats://[::1", "nats://:x"])
+async def test_wrong_url_is_one_clear_error(url: str) -> None:
+    """A URL that cannot be read names the setting, not the URL (it may hold a password)."""
+    with pytest.raises(WrongSettings, match="MSGXC_NATS_URL"):
+        await NatsBus.connect(url)

@@ -1,0 +1,128 @@
+"""What prefect.yaml offers, and what the form refuses."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+from flow_console import PrefectConsole
+from prefect.flows import load_flow_from_entrypoint
+
+from msgxc.settings import ROOT
+
+PROJECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS = {each["name"]: each for each in PROJECT["deployments"]}
+GOOD: dict[str, Any] = {"name": "form", "template": "spring-sale"}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_entrypoint_loads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow file that cannot be imported would still be deployed, as a placeholder that fails at night."""
+    monkeypatch.chdir(ROOT)
+    entrypoint = DEPLOYMENTS[name]["entrypoint"]
+    assert (
+        load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False).name
+        == entrypoint.rpartition(":")[2]
+    )
+
+
+def test_no_folder_of_this_machine_is_deployed(console: PrefectConsole) -> None:
+    """A worker elsewhere has the project somewhere else."""
+    for name, each in DEPLOYMENTS.items():
+        flow = each["entrypoint"].rpartition(":")[2]
+        assert str(ROOT) not in str(console.deployment(f"{flow}/{name}")["pull_steps"])
+
+
+def test_flows_hold_no_logic() -> None:
+    """A flow says when and in what order: it fits a screen."""
+    for file in (ROOT / "flows").glob("*.py"):
+        assert len(file.read_text().splitlines()) <= 60, file.name
+
+
+def test_the_form_offers_the_templates_that_exist(console: PrefectConsole) -> None:
+    """A template is chosen from a list, not typed."""
+    offered = console.deployment()["parameter_openapi_schema"]["properties"]["template"]["enum"]
+    assert offered == sorted(folder.name for folder in (ROOT / "templates").iterdir() if folder.is_dir())
+
+
+NONSENSE: dict[str, dict[str, Any]] = {
+    "a name with blanks": {"name": "Spring Sale"},
+    "a name with an unknown placeholder": {"name": "weekly-{year}"},
+    "no such template": {"template": "nope"},
+    "an audience that was left empty": {"audience": {"exclude": []}},
+    "a selection that was left empty": {"audience": {"to": {}}},
+    "a cohort without a name": {"audience": {"to": {"cohort": None}}},
+    "two selections in one": {"audience": {"to": {"cohort": "a", "where": "vip"}}},
+    "an uid that is none": {"audience": {"to": {"uids": ["me@mail.example"]}}},
+    "an urgency of nine": {"sending": {"urgency": 9}},
+    "a channel of no such name": {"sending": {"channels": ["pigeon"]}},
+    "a channel twice": {"sending": {"channels": ["apns", "apns"]}},
+    "no channel": {"sending": {"channels": []}},
+    "a negative speed": {"sending": {"per_second": -1}},
+    "a field that nobody knows": {"sending": {"color": "red"}},
+    "a fallback after a year": {"fallback": {"after_minutes": 600_000}},
+    "values that are no words": {"values": {"code": ["a"]}},
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_is_refused_before_there_is_a_run(console: PrefectConsole, what: str) -> None:
+    """The API says what is wrong, with status 409, and makes no run."""
+    answer = console.ask({**GOOD, **NONSENSE[what]})
+    assert answer.status_code == 409, answer.text
+    assert "Validation failed" in answer.text
+
+
+def test_a_misspelt_parameter_is_refused(console: PrefectConsole) -> None:
+    """By default a campaign is for everyone: so `audiance` must not be passed over. One line names it, and
+    there is no run."""
+    answer = console.ask({**GOOD, "name": "misspelt", "audiance": {"to": {"cohort": "quick"}}})
+    assert answer.status_code == 409, answer.text
+    assert "'audiance' was unexpected" in answer.json()["detail"]
+    known = console.deployment()
+    assert known["schedules"]
+    assert known["global_concurrency_limit"]["limit"] == 8
+
+
+def test_a_misspelt_parameter_that_was_let_pass_sends_nothing(console: PrefectConsole) -> None:
+    """Deployed by hand the request is not refused: the run itself ends, before it sends."""
+    known, since = console.deployment("campaign/campaign-urgent"), time.time()
+    schema = {**known["parameter_openapi_schema"], "additionalProperties": True}
+    console.json("PATCH", f"/deployments/{known['id']}", {"parameter_openapi_schema": schema})
+    body = {"parameters": {**GOOD, "name": "misspelt", "audiance": {"to": {"cohort": "quick"}}}}
+    run = console.json("POST", f"/deployments/{known['id']}/create_flow_run", body)
+    assert console.end(run["id"])["type"] in ("FAILED", "CRASHED")
+    assert not console.accepted("quick", since)
+
+
+def test_what_is_right_is_taken(console: PrefectConsole) -> None:
+    """Each kind of audience, with what the form fills in by itself."""
+    later = {
+        "type": "SCHEDULED",
+        "state_details": {"scheduled_time": f"{datetime.now(UTC) + timedelta(days=9)}"},
+    }
+    kinds: list[dict[str, Any]] = [
+        {"kind": "everyone"},
+        {"cohort": "quick"},
+        {"kind": "cohort", "cohort": "quick"},
+        {"where": 'lang = "de"'},
+        {"uids": ["0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e"]},
+        {"thread": "0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e"},
+        {"campaign": "before"},
+    ]
+    for to in kinds:
+        answer = console.ask({**GOOD, "audience": {"to": to, "exclude": [{"cohort": "slow"}]}}, state=later)
+        assert answer.status_code == 201, answer.text
+
+
+def test_an_idempotency_key_starts_one_run(console: PrefectConsole) -> None:
+    """A request that is repeated after a timeout must not start a second run."""
+    later = {
+        "type": "SCHEDULED",
+        "state_details": {"scheduled_time": f"{datetime.now(UTC) + timedelta(days=9)}"},
+    }
+    first, second = (console.ask(GOOD, state=later, idempotency_key="order-1") for _ in range(2))
+    assert first.json()["id"] == second.json()["id"]

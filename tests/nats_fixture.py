@@ -1,0 +1,69 @@
+"""A real nats-server for tests, built once by servers/nats.sh. Without it the tests fail."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parent.parent / "servers" / "nats.sh"
+
+
+class NatsServer:
+    """One server on a free port of 127.0.0.1, which can be killed and started again."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._program, "--addr", "127.0.0.1", "--port", str(self.port)], stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("nats-server does not answer")
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye to anybody."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+
+@pytest.fixture(scope="session")
+def nats_program() -> str:
+    """The path of nats-server; builds it the first time (about a minute)."""
+    built = subprocess.run([SCRIPT, "path"], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return built.stdout.strip()
+
+
+@pytest.fixture
+def nats_server(nats_program: str) -> Iterator[NatsServer]:
+    """A running server of the test's own."""
+    server = NatsServer(nats_program)
+    server.start()
+    yield server
+    server.kill()

@@ -1,0 +1,53 @@
+"""Adapters that talk to the real sandbox over TLS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from msgxc.model import Channel
+from msgxc.providers import PROVIDERS, SOURCES
+from msgxc.sandbox.journal import Accepted, read
+from msgxc.sandbox.launch import Sandbox
+
+Connect = Callable[[Channel], Any]
+
+
+@pytest.fixture
+def transport() -> str:
+    """How pushes leave; tests that hold for every way name them all (provider_samples.EVERY)."""
+    return "lean"
+
+
+@pytest.fixture
+def settings_for(sandbox: Sandbox, transport: str) -> Callable[..., Any]:
+    """The sandbox's settings of a channel, over this transport where there is a choice."""
+
+    def make(channel: Channel, timeout: float = 5.0) -> Any:
+        found = SOURCES[channel].sandbox(sandbox.endpoints, timeout)
+        return replace(found, transport=transport) if hasattr(found, "transport") else found
+
+    return make
+
+
+@pytest.fixture
+async def connect(settings_for: Callable[..., Any]) -> AsyncIterator[Connect]:
+    """Makes the adapter of a channel, with a timeout of 5 s, and closes it afterwards."""
+    made: list[Any] = []
+
+    def make(channel: Channel, timeout: float = 5.0) -> Any:
+        made.append(PROVIDERS[channel](settings_for(channel, timeout)))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        await provider.close()
+
+
+@pytest.fixture
+def accepted(sandbox: Sandbox) -> Callable[[str], list[Accepted]]:
+    """What the sandbox's journal holds for an address."""
+    return lambda address: [one for one in read(sandbox.endpoints.journal) if one.address == address]

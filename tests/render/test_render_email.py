@@ -1,0 +1,213 @@
+"""CSS and plain text made on the source: the same as made on each message, or not done."""
+
+# ruff: noqa: E501  # one template a line
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from uuid import UUID
+
+import css_inline
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msgxc.errors import WrongTemplate
+from msgxc.model import Channel, Recipient
+from msgxc.render import Links, Template
+from msgxc.render.limits import GLOBALS
+from msgxc.render.parts import EmailPart
+from msgxc.render.person import variables
+from msgxc.render.styled import inlined, plain_text, settled
+
+CSS = "<style>p { color: red } .a p { margin: 0 } div > b { color: blue } td, .b { padding: 1px } #x { top: 0 }</style>"
+PEOPLE = [
+    Recipient(
+        uid=UUID(int=1), name="Zoë & <b>Co</b> \"x\" 'y'", attributes={"a": 1, "b": True, "n": 3, "s": "x"}
+    ),
+    Recipient(uid=UUID(int=1), name="", attributes={"a": 0, "b": False, "n": 0, "s": ""}),
+    Recipient(uid=UUID(int=1), name="Bo", attributes={"a": 0, "b": True, "n": 1, "s": "http://x/?a=1&b=2"}),
+    Recipient(uid=UUID(int=1), name="Al", attributes={"a": 1, "b": False, "n": 2, "s": "{{ x }} <!-- -->"}),
+]
+AGAIN = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+
+
+def part_of(html: str) -> EmailPart:
+    part = Template("t", {"em.html": html, "em.subject.txt": "s"}).part(Channel.EMAIL, "")
+    assert isinstance(part, EmailPart)
+    return part
+
+
+def spoken(text: str) -> list[str]:
+    """The lines without the addresses of links: one that is empty, or its own words, is told if it is a value."""
+    return [re.sub(r" ?\([^)]*\)", "", line).strip() for line in text.splitlines()]
+
+
+def assert_equivalent(html: str) -> EmailPart:
+    """Whatever was made on the source says, for every person, what is made on their rendered message."""
+    part = part_of(html)
+    for person in PEOPLE:
+        given_ = GLOBALS | variables(person, {"v": "<i>&"}, Links("u", "p"), "c")
+        rendered = part.html.render(dict(given_), time.process_time)
+        if part.styled is not None:
+            fast = part.styled.render(dict(given_), time.process_time)
+            assert AGAIN.inline(fast) == AGAIN.inline(inlined(rendered, "t"))
+        if part.read is not None:
+            text = settled(part.read.render(dict(given_), time.process_time))
+            assert spoken(text) == spoken(plain_text(inlined(rendered, "t")))
+    return part
+
+
+FAST = [
+    "<p>{{ name }}</p>",
+    "<table><tbody>{% if attributes.b %}<tr><td>{{ name }}</td></tr>{% endif %}<tr><td>x</td></tr></tbody></table>",
+    "<div class='a'>{% for i in range(attributes.n) %}<p>{{ i }} {{ loop.index }}</p>{% else %}<b>no</b>{% endfor %}</div>",
+    '<p><a href="https://x/{{ attributes.s }}" title="{{ name }}">{{ name }}</a> {{ values.v }}</p>',
+    "<div>{% if attributes.a %}<b>1</b>{% elif attributes.b %}<p>2</p>{% else %}3{% endif %}</div>",
+    "<ul>{% for i in range(attributes.n) %}<li>{{ i }}{% if not loop.last %},{% endif %}</li>{% endfor %}</ul>",
+    "<p>{% set x = attributes.n * 2 %}{{ x }}{# a comment #}</p><p>{% raw %}{{ raw }}{% endraw %}</p>",
+    "<div>{%- if attributes.b -%}  <p>a</p>  {%- endif -%}</div>",
+    "<p>{{ 'a' if attributes.b else 'b' }}{{ name|default(\"x\")|upper }}</p>",
+    "<div style='display:none'>{{ name }}</div><p>1 &lt; 2 &amp; 3&nbsp;4</p><p>a<br>b</p>",
+]
+SLOW = [
+    ("<p class='{{ attributes.s }}'>x</p>", "a class that is a value"),
+    ('<p class="a{% if attributes.b %} b{% endif %}">x</p>', "a statement in an attribute"),
+    ("<p>{{ values.v|safe }}</p>", "markup from a value"),
+    ("<table>{% if attributes.b %}<tr><td>x</td></tr>{% endif %}</table>", "a tbody that HTML puts in"),
+    ("{% if attributes.b %}<div>{% endif %}<p>x</p>{% if attributes.b %}</div>{% endif %}", "unbalanced"),
+    ("<p>{% if attributes.b %}<div>x</div>{% endif %}y</p>", "a block that closes a paragraph"),
+    ("{% macro m(x) %}<p>{{ x }}</p>{% endmacro %}<div class='a'>{{ m(name) }}</div>", "a macro"),
+    ("<style>p + p { top: 0 }</style><p>a</p>{% if attributes.b %}<b>x</b>{% endif %}<p>b</p>", "siblings"),
+    (
+        "<style>li:first-child { top: 0 }</style><ul>{% for i in range(2) %}<li>x</li>{% endfor %}</ul>",
+        "order",
+    ),
+    ("<style>a[href^=http] { top: 0 }</style><a href='{{ attributes.s }}'>x</a>", "an attribute's value"),
+    ("<style>p { color: {{ values.c|default('red') }} }</style><p>x</p>", "a value in the CSS"),
+    ("<!--[if mso]><p>{{ name }}</p><![endif]--><p>x</p>", "a conditional comment"),
+    ("<p>&#123;{ name }}</p><p>{{ name }}</p>", "braces that become a tag"),
+    ("<div>{% raw %}<p>{{ raw }}</p>{% endraw %}</div>", "a raw block with markup"),
+    ("{{ name }}</p><p>x</p>", "a value before any element"),
+    ("<ul><li>{{ name }}<li>b</ul>", "end tags that HTML puts in"),
+    ("<p>msgxc1tag {{ name }}</p>", "our own mark in the text"),
+    ("<table><tbody><tr>{{ name }}<td>x</td></tr></tbody></table>", "text that HTML moves out of a table"),
+]
+
+
+@pytest.mark.parametrize("html", FAST)
+def test_ordinary_html_is_made_once(html: str) -> None:
+    """Values in text and attributes, balanced statements: inlined and read on the source, and equivalent."""
+    part = assert_equivalent(CSS + html)
+    assert part.styled is not None
+    assert part.read is not None
+
+
+@pytest.mark.parametrize(("html", "why"), SLOW, ids=[why for _, why in SLOW])
+def test_what_could_differ_is_made_per_message(html: str, why: str) -> None:
+    """Where the source cannot tell, nothing is guessed: each rendered message is inlined."""
+    part = assert_equivalent(CSS + html)
+    assert part.styled is None, why
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "<p>",
+            "</p>",
+            "<div class='a'>",
+            "</div>",
+            "<b>",
+            "</b>",
+            "<table>",
+            "<tbody>",
+            "<tr>",
+            "<td>",
+            "</td>",
+        ),
+        *(
+            "</tr>",
+            "</tbody>",
+            "</table>",
+            "<ul>",
+            "<li>",
+            "</li>",
+            "</ul>",
+            "<br>",
+            "text ",
+            "&amp;",
+            "\n",
+            "<a href='",
+        ),
+        *(
+            "{{ name }}",
+            "'>",
+            "</a>",
+            "{% if attributes.b %}",
+            "{% else %}",
+            "{% endif %}",
+            "{{ attributes.s }}",
+        ),
+        *(
+            "{% for i in range(attributes.n) %}",
+            "{% endfor %}",
+            "<!-- c -->",
+            "<span hidden>",
+            "</span>",
+            "<p class='b'>",
+        ),
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(PIECES, max_size=14))
+def test_any_html_is_equivalent_or_made_per_message(pieces: list[str]) -> None:
+    """Random tag soup: what is made on the source is what would be made on the message."""
+    html = CSS + "".join(pieces)
+    with suppress(WrongTemplate):
+        part_of(html)
+        assert_equivalent(html)
+
+
+LEAVES = st.sampled_from(
+    ["text", "{{ name }}", "{{ attributes.s }}", "<br>", " ", "\n", "{{ loop.index }}", "<img alt='x'>"]
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["p", "div", "b", "td", "li", "span"]), inner).map(
+            lambda t: f"<{t[0]}>{t[1]}</{t[0]}>"
+        ),
+        inner.map(lambda t: f"<div class='a {t.count('x')}' title='{{{{ name }}}}'>{t}</div>"),
+        inner.map(lambda t: f"<table><tbody><tr><td>{t}</td></tr></tbody></table>"),
+        st.tuples(inner, inner).map(
+            lambda t: f"{{% if attributes.b %}}{t[0]}{{% else %}}{t[1]}{{% endif %}}"
+        ),
+        inner.map(lambda t: f"{{% for i in range(attributes.n) %}}{t}{{% endfor %}}\n"),
+        st.lists(inner, max_size=3).map("".join),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES)
+def test_well_formed_html_is_equivalent_too(tree: str) -> None:
+    """Random nested elements, branches and loops: mostly made on the source, and then the same."""
+    html = f"<html><body>{CSS}<div>{tree.replace('{{ loop.index }}', '{{ name }}')}</div></body></html>"
+    assert_equivalent(html)
+
+
+def test_plain_text_reads_well() -> None:
+    """Blocks on their own lines, links with their address, pictures by their alt text, nothing hidden."""
+    html = """<html><head><title>t</title><style>p{}</style></head><body>
+      <div style="display: none">preheader</div><h1>Hello</h1><p>one
+      two<br>three</p><p hidden>no</p><ul><li>a</li><li>b</li></ul><p><img src="x" alt="A cat"> <del>9</del> 5</p>
+      <p><a href="https://x.example/?a=1&amp;b=2">Go</a> <a href="mailto:a@x.example">a@x.example</a>
+      <a href="#top">up</a></p><script>no()</script></body></html>"""
+    assert plain_text(html) == (
+        "Hello\n\none two\nthree\n\n- a\n- b\n\nA cat 5\n\nGo (https://x.example/?a=1&b=2) a@x.example up\n"
+    )
