@@ -21,6 +21,7 @@ from benchmarks.stages import STAGE, Loop, Meter, meter_exchange, meter_turns
 from msgxc import campaigns
 from msgxc.campaign import CampaignSpec, Fallback, Sending
 from msgxc.delivery import Counts
+from msgxc.garbage import collect_rarely
 from msgxc.ledger import Mark
 from msgxc.model import Channel
 from msgxc.settings import Settings, read_settings
@@ -90,6 +91,7 @@ async def campaign(job: Job, meter: Meter | None) -> Found:
     """Plan, seal and send it, as the flow does, and then its report."""
     found, stop = Found(job.recipients), threading.Event()
     async with open_exchange(settings(job)) as exchange:
+        collect_rarely()
         found.base_mb, core, begun = memory_mb("VmRSS"), Core.now(SENDER_CORE), time.process_time()
         planned = await found.phase("plan", lambda: campaigns.plan(exchange, spec(job)))
         await found.phase("seal", lambda: campaigns.seal(exchange, planned.id))

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 
 from msgxc.campaigns import part, send_rest
 from msgxc.errors import MsgxcError
+from msgxc.garbage import collect_rarely
 from msgxc.parts import Planned, Range
 from msgxc.wiring import open_exchange
 
@@ -80,6 +81,7 @@ def _until_left(stop: threading.Event) -> None:
 
 async def _send(name: str, whole: Range, share: float, stop: threading.Event) -> None:
     async with open_exchange() as exchange:
+        collect_rarely()
         plan = await part(exchange, name, whole, share)
         await send_rest(exchange, plan, stop=stop)
 

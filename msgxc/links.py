@@ -7,7 +7,7 @@ holds it may say what became of that delivery, and nothing else. A tracked link 
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from binascii import Error
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +17,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from msgxc.errors import WrongInput
+from msgxc.ids import base64url
 from msgxc.model import Channel
 
 _MAC = 12
@@ -45,10 +46,6 @@ def _mac(key: bytes, body: bytes, use: bytes = b"link") -> bytes:
     return h.digest()
 
 
-def _encoded(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
 def _decoded(text: str) -> bytes:
     """Raises WrongInput."""
     try:
@@ -60,7 +57,7 @@ def _decoded(text: str) -> bytes:
 def token(key: bytes, campaign: UUID, uid: UUID) -> str:
     """Who and which campaign, in 59 characters of base64url."""
     body = campaign.bytes + uid.bytes
-    return _encoded(body + _mac(key, body))
+    return base64url(body + _mac(key, body))
 
 
 def read_token(key: bytes, text: str) -> tuple[UUID, UUID]:
@@ -88,7 +85,7 @@ def preferences(base: str, key: bytes, campaign: UUID, uid: UUID) -> str:
 def receipt(key: bytes, handle: Handle) -> str:
     """With which a device, a browser or a provider reports on this delivery: 82 characters of base64url."""
     body = _body(handle)
-    return _encoded(body + _mac(key, body, b"receipt"))
+    return base64url(body + _mac(key, body, b"receipt"))
 
 
 def read_receipt(key: bytes, text: str) -> Handle:
@@ -99,7 +96,7 @@ def read_receipt(key: bytes, text: str) -> Handle:
 def tracked(base: str, key: bytes, handle: Handle, target: str) -> str:
     """A link that notes the click and leads on to `target`."""
     body = _body(handle)
-    signed = _encoded(body + _mac(key, body + target.encode("utf-8", "replace"), b"click"))
+    signed = base64url(body + _mac(key, body + target.encode("utf-8", "replace"), b"click"))
     return f"{base.rstrip('/')}/l/{signed}?to={quote(target, safe='')}"
 
 

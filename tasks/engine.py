@@ -15,6 +15,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 
+from msgxc.garbage import collect_rarely
 from msgxc.wiring import Exchange, open_exchange
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Engine:
 
     async def _run(self, work: Callable[[Exchange], Coroutine[Any, Any, T]]) -> T:
         async with open_exchange() as exchange:
+            collect_rarely()
             self._exchange.set_result(exchange)
             return await work(exchange)
 

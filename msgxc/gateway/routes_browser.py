@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64encode
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from msgxc.gateway import forms, listening
 from msgxc.gateway.auth import make_token
 from msgxc.gateway.calling import Here
 from msgxc.gateway.problems import Problem
+from msgxc.ids import base64url
 from msgxc.messages import joining
 from msgxc.messages.records import Principal, Role
 from msgxc.model import Channel, Recipient, Thread
@@ -146,7 +146,7 @@ async def push_key(exchange: Here) -> PushKey:
         found = webpush.from_settings(settings)
     assert found
     point = Vapid(found.vapid_key, found.contact).public_key
-    return PushKey(key=urlsafe_b64encode(point).rstrip(b"=").decode())
+    return PushKey(key=base64url(point))
 
 
 @router.get("/api/v2/presence/{uid}", tags=["exchange"])

@@ -40,6 +40,9 @@ STEPS_A_LOOK = 16
 SOURCE = 200_000
 
 
+_NONE: set[str] = set()
+
+
 class Work(Context):
     """One rendering: its variables, and what it may still spend."""
 
@@ -49,6 +52,12 @@ class Work(Context):
     until: float | None
     seconds: float
     now: Callable[[], float]
+
+    def __init__(self, sandbox: Sandbox, variables: dict[str, Any], name: str) -> None:
+        """As Context does it, without what no template of ours has: globals of its own, blocks, exports. One
+        eval_ctx serves all, for none can change it: {% autoescape %} is refused."""
+        self.parent, self.vars, self.environment, self.eval_ctx = variables, {}, sandbox, sandbox.eval_ctx
+        self.name, self.exported_vars, self.globals_keys, self.blocks = name, set(), _NONE, {}
 
     def allow(self, now: Callable[[], float], limits: Limits = LIMITS) -> None:
         """Open the account."""
@@ -156,6 +165,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.filters = dict(FILTERS)
         self.globals = {}
+        self.eval_ctx = nodes.EvalContext(self)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`a.b`: the item first (a recipient may have an attribute `items`), then a method that is listed."""

@@ -40,7 +40,7 @@ class Text:
         """The text for one recipient. Raises WrongTemplate, whose text holds no value of theirs."""
         if self.root is None:
             return self.source
-        work = Work(self.sandbox, variables, self.file, {})
+        work = Work(self.sandbox, variables, self.file)
         work.allow(now)
         try:
             return whole("".join(self.root(work)))

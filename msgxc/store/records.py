@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
-from uuid import UUID, SafeUUID
+from uuid import UUID
 
 import orjson
 
 from msgxc.campaign import CampaignSpec
+from msgxc.ids import uuid_of
 from msgxc.ledger import Intent
 from msgxc.messages.records import Message, To
 from msgxc.model import Channel, Device, Thread, Urgency
@@ -22,15 +23,6 @@ _NUMBER = {channel: number for number, channel in enumerate(_CHANNELS)}
 _BY_NAME = {str(channel): channel for channel in _CHANNELS}
 INTENT_BYTES = 34
 T = TypeVar("T")
-_new, _put, _number_of, _UNKNOWN = object.__new__, object.__setattr__, int.from_bytes, SafeUUID.unknown
-
-
-def uuid_of(raw: bytes) -> UUID:
-    """UUID(bytes=raw), for 16 bytes that we wrote: three times as fast, for its checks are left out."""
-    made: UUID = _new(UUID)
-    _put(made, "int", _number_of(raw, "big"))
-    _put(made, "is_safe", _UNKNOWN)
-    return made
 
 
 def from_json(text: str) -> Any:

@@ -101,10 +101,10 @@ class PrefectConsole:
         until(lambda: self.state(run)["type"] in FINAL, seconds)
         return self.state(run)
 
-    def run_named(self, name: str) -> str:
+    def run_named(self, name: str, seconds: float = 60) -> str:
         """The run of that name, as soon as there is one."""
         body = {"flow_runs": {"name": {"any_": [name]}}}
-        return str(until(lambda: self.json("POST", "/flow_runs/filter", body), 60)[0]["id"])
+        return str(until(lambda: self.json("POST", "/flow_runs/filter", body), seconds)[0]["id"])
 
     def artifacts(self, run: str) -> dict[str, Any]:
         """What the operator sees on a run: key -> data."""

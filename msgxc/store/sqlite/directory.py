@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgxc import ids
 from msgxc.expression import Narrowing
 from msgxc.model import Channel, Device, Recipient, Subscription, Thread
 from msgxc.store import records
@@ -37,10 +38,11 @@ def _values(recipient: Recipient) -> tuple[object, ...]:
     )
 
 
-def _recipient(row: tuple[Any, ...]) -> Recipient:
+def _recipient(row: tuple[Any, ...], own: UUID | None = None) -> Recipient:
+    """`own`: the row's uid, where there is one already: what is the same object is compared in no time."""
     uid, name, email, cell, lang, tz, channels, devices, consents, attributes, last_seen, created = row
     return Recipient(
-        uid=records.uuid_of(uid),
+        uid=own or ids.uuid_of(uid),
         name=name,
         email=email,
         cell=cell,
@@ -66,9 +68,12 @@ class SqliteDirectory:
 
     async def get(self, uids: Collection[UUID]) -> dict[UUID, Recipient]:
         found: dict[UUID, Recipient] = {}
-        for some in _batches(uids):
+        known = {uid.bytes: uid for uid in uids}
+        for some in records.batches(known, BATCH):
             rows = await self._db.rows(sql.GET_RECIPIENTS.format(marks=marks(len(some))), *some)
-            found.update((person.uid, person) for person in map(_recipient, rows))
+            for row in rows:
+                uid = known[row[0]]
+                found[uid] = _recipient(row, uid)
         return found
 
     async def scan(self, narrowing: Narrowing = ()) -> AsyncIterator[list[Recipient]]:
@@ -80,7 +85,7 @@ class SqliteDirectory:
 
     async def scan_uids(self) -> AsyncIterator[list[UUID]]:
         async for page in self._db.pages(sql.SCAN_UIDS):
-            yield [records.uuid_of(row[0]) for row in page]
+            yield [ids.uuid_of(row[0]) for row in page]
 
     async def count(self) -> int:
         return int((await self._db.rows(sql.COUNT_RECIPIENTS))[0][0])
@@ -162,12 +167,12 @@ class SqliteCohorts:
         found: set[UUID] = set()
         for some in _batches(uids):
             rows = await self._db.rows(sql.MEMBERS.format(marks=marks(len(some))), cohort, *some)
-            found.update(records.uuid_of(row[0]) for row in rows)
+            found.update(ids.uuid_of(row[0]) for row in rows)
         return found
 
     async def scan(self, cohort: str) -> AsyncIterator[list[UUID]]:
         async for page in self._db.pages(sql.SCAN_COHORT, cohort):
-            yield [records.uuid_of(row[0]) for row in page]
+            yield [ids.uuid_of(row[0]) for row in page]
 
     async def sizes(self) -> dict[str, int]:
         return dict(await self._db.rows(sql.COHORT_SIZES))
@@ -188,7 +193,7 @@ class SqliteThreads:
 
     async def scan(self) -> AsyncIterator[list[Thread]]:
         async for page in self._db.pages(sql.SCAN_THREADS):
-            yield [records.read_thread(records.uuid_of(tid), record) for tid, record in page]
+            yield [records.read_thread(ids.uuid_of(tid), record) for tid, record in page]
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         rows = [(s.tid.bytes, s.uid.bytes, records.spell_channels(s.channels)) for s in subscriptions]
@@ -202,16 +207,16 @@ class SqliteThreads:
         for some in _batches(uids):
             statement = sql.SUBSCRIPTIONS.format(marks=marks(len(some)))
             for raw, channels in await self._db.rows(statement, tid.bytes, *some):
-                uid = records.uuid_of(raw)
+                uid = ids.uuid_of(raw)
                 found[uid] = Subscription(tid, uid, records.read_channels(channels))
         return found
 
     async def subscribers(self, tid: UUID) -> AsyncIterator[list[UUID]]:
         async for page in self._db.pages(sql.SCAN_SUBSCRIBERS, tid.bytes):
-            yield [records.uuid_of(row[0]) for row in page]
+            yield [ids.uuid_of(row[0]) for row in page]
 
     async def of(self, uid: UUID) -> list[Subscription]:
         rows = await self._db.rows(sql.SUBSCRIPTIONS_OF, uid.bytes)
         return [
-            Subscription(records.uuid_of(tid), uid, records.read_channels(channels)) for tid, channels in rows
+            Subscription(ids.uuid_of(tid), uid, records.read_channels(channels)) for tid, channels in rows
         ]

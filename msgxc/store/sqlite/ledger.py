@@ -63,8 +63,8 @@ def _row(row: tuple[Any, ...]) -> Row:
     uid, delivery, channel, _, *rest = row
     times, (reason, code, ref, attempt) = rest[: len(_MARKS)], rest[len(_MARKS) :]
     return Row(
-        uid=records.uuid_of(uid),
-        delivery=records.uuid_of(delivery),
+        uid=ids.uuid_of(uid),
+        delivery=ids.uuid_of(delivery),
         channel=Channel(channel) if channel else None,
         marks={
             mark: datetime.fromtimestamp(at, UTC)
@@ -206,7 +206,7 @@ class SqliteLedger:
 
     async def members(self, campaign: UUID, shard: int) -> list[UUID]:
         rows = await self._db.rows(sql.SHARD_MEMBERS, campaign.bytes, shard)
-        return [records.uuid_of(row[0]) for row in rows]
+        return [ids.uuid_of(row[0]) for row in rows]
 
     async def finish_campaign(self, campaign: UUID, at: datetime) -> None:
         await self._db.change(sql.FINISH_CAMPAIGN, records.seconds(at), campaign.bytes)
