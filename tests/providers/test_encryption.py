@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode
 
 import http_ece
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,7 +69,7 @@ def test_more_than_a_record_is_refused():
         encrypt(b"x" * (PLAINTEXT_LIMIT + 1), OURS)
 
 
-POINT = generate_private_key(SECP256R1()).public_key()
+POINT = derive_private_key(1, SECP256R1()).public_key()
 COMPRESSED = POINT.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 
 
