@@ -209,7 +209,7 @@ def measured(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     yield rounds(Ground(fake, folder, name, asked), latency)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     return name, json.loads(value) if value[:1].isdigit() else value
 
@@ -228,7 +228,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rounds", type=int, default=3)
     add("--seconds", type=float, default=1.5, help="of the peer in one round")
     add("--in-flight", type=int, default=1000, help="of the peer")
-    add("--set", type=_setting, action="append", default=[], help="a setting of the engine, as name=value")
+    add("--set", type=setting, action="append", default=[], help="a setting of the engine, as name=value")
     add("--staged", action="store_true", help="once more, with the CPU told apart by stage")
     asked = parser.parse_args(given)
     asked.set = dict(asked.set)
