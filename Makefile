@@ -28,7 +28,7 @@ test: $(STAMP) ## all checks and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## format, then check style and types
 	$(BIN)/ruff format .

@@ -5,10 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from msgxc.sandbox.launch import Sandbox, start
 
 pytest_plugins = ["cassandra_fixture"]
+#: Folders that take minutes, mostly waiting: they come first, so that nobody waits for them at the end.
+LONG = ("real", "flows", "faults", "providers", "messages", "store")
+
+
+def _folder(path: str) -> str:
+    """`real` for tests/real/test_ring.py::test_it."""
+    return path.partition("tests/")[2].partition("/")[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long folders first; the order within a folder stays."""
+    place = {folder: number for number, folder in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(_folder(item.nodeid), len(LONG)))
+
+
+class ByFolder(LoadScopeScheduling):
+    """A folder of tests is run by one process, in its order: it shares servers that take long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _folder(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
+    """Used with `pytest -n 2 --dist loadscope`, as `make test` does."""
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")

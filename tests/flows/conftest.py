@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -20,12 +21,13 @@ from msgxc.wiring import open_exchange
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The embedded system, running, in a folder of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MSGXC_SANDBOX", "true")
-        settings = read_settings(home=tmp_path_factory.mktemp("system"))
-        with running(settings, Steps(Console(quiet=True))) as system:
-            asyncio.run(_enlist(settings))
-            yield system
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # Only its processes keep this setting.
+            patch.setenv("MSGXC_SANDBOX", "true")
+            settings = read_settings(home=tmp_path_factory.mktemp("system"))
+            system = stack.enter_context(running(settings, Steps(Console(quiet=True))))
+        asyncio.run(_enlist(settings))
+        yield system
 
 
 @pytest.fixture(scope="session")
