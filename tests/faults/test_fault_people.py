@@ -75,7 +75,7 @@ async def withdrawn_during_the_run(skip: Skip, world: World) -> None:
     mail = skip is Skip.SUPPRESSED
     people = [person(email=f"{fresh('p')}@example.com") for _ in range(90)] if mail else crowd(90)
     channel = Channel.EMAIL if mail else Channel.APNS
-    what = await world.campaign(f"leave-{skip.replace('_', '-')}", people, channels=(channel,), per_second=40)
+    what = await world.campaign(f"leave-{skip.replace('_', '-')}", people, channels=(channel,), per_second=20)
     planned = await world.prepare(what)
     through = world.through()
     noting = Looking(through.store.directory)

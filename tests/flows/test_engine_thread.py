@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,14 @@ from tasks import engine
 
 
 @pytest.fixture
-def exchange_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An exchange that tasks find through the environment."""
+def exchange_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An exchange that tasks find through the environment; afterwards garbage is looked for as before."""
     monkeypatch.setenv("MSGXC_HOME", str(tmp_path))
     asyncio.run(apply_schema(read_settings()))
-    return tmp_path
+    before = gc.get_threshold()
+    yield tmp_path
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 def test_the_answer_comes_back(exchange_at: Path) -> None:
