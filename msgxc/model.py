@@ -7,7 +7,7 @@ time of a frozen dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -151,13 +151,80 @@ class Push:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What emails that took the same branches of one template have in common: the pieces of their HTML and of
+    their plain text; between any two stands a value. One object for all of them."""
+
+    html: tuple[str, ...] = field(repr=False)
+    text: tuple[str, ...] = field(repr=False)
+    size: int = field(init=False)  # bytes of the pieces in UTF-8; what cannot be encoded counts as `?`
+
+    def __post_init__(self) -> None:
+        size = sum(len(piece.encode("utf-8", "replace")) for piece in (*self.html, *self.text))
+        object.__setattr__(self, "size", size)
+
+    def filled(self, values: Sequence[str]) -> tuple[str, str]:
+        """The HTML and the plain text with these values between the pieces, first the HTML's."""
+        own = len(self.html) - 1
+        return filled(self.html, values[:own]), filled(self.text, values[own:])
+
+
+def filled(pieces: Sequence[str], values: Sequence[str]) -> str:
+    """The pieces in order, between any two of them its value."""
+    return "".join([part for pair in zip(pieces, (*values, ""), strict=True) for part in pair])
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
 class Email:
-    """One rendered email: CSS already inlined, the plain text always there."""
+    """One rendered email: CSS already inlined, the plain text always there.
+
+    It is kept as what it shares with others and what is its own, and put together for whoever reads it; two
+    are equal when they say the same. One that was written as a whole has a shape to itself, and no values.
+    """
 
     subject: str
-    html: str
-    text: str
+    shape: Shape
+    values: tuple[str, ...]
+
+    def __init__(self, subject: str, html: str, text: str) -> None:
+        self._set(subject, Shape((html,), (text,)), ())
+
+    @classmethod
+    def shaped(cls, subject: str, shape: Shape, values: tuple[str, ...]) -> Email:
+        """An email that shares its shape; the values are the HTML's, then the text's."""
+        email = cls.__new__(cls)
+        email._set(subject, shape, values)
+        return email
+
+    def _set(self, subject: str, shape: Shape, values: tuple[str, ...]) -> None:
+        object.__setattr__(self, "subject", subject)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "values", values)
+
+    @property
+    def html(self) -> str:
+        """The page."""
+        return self.shape.filled(self.values)[0]
+
+    @property
+    def text(self) -> str:
+        """The plain text."""
+        return self.shape.filled(self.values)[1]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Email):
+            return NotImplemented
+        return self.subject == other.subject and self.shape.filled(self.values) == other.shape.filled(
+            other.values
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.subject, *self.shape.filled(self.values)))
+
+    def __repr__(self) -> str:
+        """How long it is: what it says is somebody's own."""
+        return f"Email({len(self.subject)}, {len(self.html)}, {len(self.text)} characters)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Many rendered emails as one SendGrid request: what they share once, what differs as substitutions. Pure.
+"""Many emails as few SendGrid requests: what they share once, what differs as substitutions. Pure.
 
-A template's renderings differ in a few places. Autoescape keeps `>` out of every inserted value, so
-renderings of one template have as many pieces between their `>`; a piece that differs becomes a tag.
+Emails of one shape know what they share (`by_shape`): each value becomes a tag. The others are compared
+(`join`): autoescape keeps `>` out of every inserted value, so renderings of one template have as many pieces
+between their `>`; a piece that differs becomes a tag.
 Source: twilio.com/docs/sendgrid, "Mail Send" and its errors and limitations, "Substitution tags".
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 
-from msgxc.model import Email, Outgoing
+from msgxc.model import Email, Outgoing, Shape
+from msgxc.providers.wire import clean
 
 #: Bytes of tags and values of one recipient. The field's reference says 10,000; another page says 50,000.
 SUBSTITUTIONS_LIMIT = 10_000
-
+FEW = 4  # emails of one shape that are not worth a request of their own, if there are others to join
 
 BATCH = 1000  # personalizations of a request
 
@@ -41,20 +43,68 @@ def lots(batch: Sequence[Outgoing], among: Iterable[int]) -> list[list[int]]:
     return [lot[n : n + BATCH] for lot in found.values() for n in range(0, len(lot), BATCH)]
 
 
-def join(emails: Sequence[Email]) -> list[Joined]:
-    """The emails as few requests: each email in exactly one, rebuilt exactly by its substitutions."""
-    shapes: dict[tuple[int, int, bool, bool], list[int]] = {}
+def by_shape(emails: Sequence[Email]) -> tuple[list[Joined], list[int]]:
+    """Requests for emails that share a shape with enough others, and the indexes of those left to `join`."""
+    shapes: dict[Shape, list[int]] = {}
     for index, email in enumerate(emails):
-        shape = (email.html.count(">"), email.text.count("\n"), bool(email.html), bool(email.text))
-        shapes.setdefault(shape, []).append(index)
-    marker = _unused(emails)
-    rows = [email.html.split(">") + email.text.split("\n") for email in emails]
+        shapes.setdefault(email.shape, []).append(index)
+    few = [shape for shape, members in shapes.items() if len(members) < FEW]
+    rest = [index for shape in few for index in shapes.pop(shape)] if len(few) > 1 else []
+    found: list[Joined] = []
+    for shape, members in shapes.items():
+        if joined := _of_shape(shape, members, [emails[member] for member in members]):
+            found.append(joined)
+        else:
+            rest += members
+    return found, rest
+
+
+def _of_shape(shape: Shape, members: Sequence[int], emails: Sequence[Email]) -> Joined | None:
+    """One request: a tag for each value that is not the same for all, one tag where two values are always the
+    same. None when there is no tag that nothing else holds, or the substitutions do not fit."""
+    columns = list(zip(*(email.values for email in emails), strict=True))
+    varied = dict.fromkeys(column for column in columns if column.count(column[0]) < len(column))
+    if not varied:
+        html, text = shape.filled(emails[0].values)
+        return Joined(tuple(members), html, text, tuple({} for _ in members))
+    letter = _letter(chain(shape.html, shape.text, *varied, (email.subject for email in emails)))
+    tags = [f"-{letter}{n}-" for n in range(len(varied))]
+    values = tuple(dict(zip(tags, row, strict=True)) for row in zip(*varied, strict=True))
+    if not letter or not all(map(_fits, values)):
+        return None
+    tag_of = dict(zip(varied, tags, strict=True))
+    html, text = shape.filled([tag_of.get(column, column[0]) for column in columns])
+    return Joined(tuple(members), html, text, values)
+
+
+def _letter(texts: Iterable[str]) -> str:
+    """With which every tag begins, after a hyphen: one that stands nowhere else, so that nothing else is ever
+    substituted, in whatever order that is done; "" if there is none."""
+    found = "".join(texts)
+    return next((letter for letter in "^`~|" if letter not in found), "")
+
+
+def _fits(values: Mapping[str, str]) -> bool:
+    most = 4 * sum(len(tag) + len(value) for tag, value in values.items())
+    return most <= SUBSTITUTIONS_LIMIT or _size(values) <= SUBSTITUTIONS_LIMIT
+
+
+def join(emails: Sequence[Email], among: Iterable[int] | None = None) -> list[Joined]:
+    """The emails (`among`: those at these indexes) as few requests: each email in exactly one, rebuilt by its
+    substitutions, exactly but for lone surrogates."""
+    shapes: dict[tuple[int, int, bool, bool], list[int]] = {}
+    rows: dict[int, list[str]] = {}
+    for index in range(len(emails)) if among is None else among:
+        html, text = clean(emails[index].html), clean(emails[index].text)
+        shapes.setdefault((html.count(">"), text.count("\n"), bool(html), bool(text)), []).append(index)
+        rows[index] = html.split(">") + text.split("\n")
+    marker = _unused(chain(*rows.values(), (emails[index].subject for index in rows)))
     return [
         joined for shape, members in shapes.items() for joined in _fit(rows, members, shape[0] + 1, marker)
     ]
 
 
-def _fit(rows: Sequence[Sequence[str]], members: Sequence[int], html: int, marker: str) -> list[Joined]:
+def _fit(rows: Mapping[int, Sequence[str]], members: Sequence[int], html: int, marker: str) -> list[Joined]:
     """Requests whose substitutions fit: parted, until they do, by the piece that differs least: language."""
     fitting: list[Joined] = []
     todo = [members]
@@ -63,7 +113,7 @@ def _fit(rows: Sequence[Sequence[str]], members: Sequence[int], html: int, marke
         columns = list(zip(*(rows[member] for member in some), strict=True))
         varied = [n for n, column in enumerate(columns) if column.count(column[0]) < len(column)]
         joined = _joined(columns, some, varied, html, marker)
-        if all(_size(values) <= SUBSTITUTIONS_LIMIT for values in joined.values):
+        if all(map(_fits, joined.values)):
             fitting.append(joined)
         else:
             least = min(varied, key=[len(set(column)) for column in columns].__getitem__)
@@ -94,11 +144,12 @@ def _joined(
     return Joined(tuple(members), ">".join(shared[:html]), "\n".join(shared[html:]), tuple(values))
 
 
-def _unused(emails: Sequence[Email]) -> str:
-    """How every tag begins: something that no content holds, so that nothing else is ever substituted."""
-    parts = [part for email in emails for part in (email.html, email.text, email.subject)]
-    candidates = (f"-m{n}x" for n in count())
-    return next(marker for marker in candidates if not any(marker in part for part in parts))
+def _unused(texts: Iterable[str]) -> str:
+    """How every tag begins: a hyphen, and something that no text holds (it has no `>` and no line end, so no
+    piece of one either), so that nothing else is ever substituted, in whatever order that is done."""
+    found = list(texts)
+    candidates = (f"m{n}x" for n in count())
+    return "-" + next(marker for marker in candidates if not any(marker in text for text in found))
 
 
 def _common(pieces: Sequence[str]) -> int:

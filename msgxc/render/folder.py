@@ -31,11 +31,12 @@ _KINDS = {
 
 @dataclass(slots=True)
 class Fixed:
-    """A part for one campaign: what is the same for everybody is rendered already. `reads`: the variables
-    that the rest reads. `used`: for how many people."""
+    """A part for one campaign: what is the same for everybody is rendered already. `source`: the part as it
+    was. `reads`: the variables that the rest reads. `used`: for how many people."""
 
     values: Mapping[str, str]
     campaign: str
+    source: Part
     part: Part
     reads: frozenset[str]
     used: int = 0
@@ -115,12 +116,20 @@ class Template:
             if len(self._fixed) >= _FIXED_KEPT:
                 self._fixed.clear()
             part = self.part(channel, lang)
-            known = self._fixed[channel, lang] = Fixed(dict(values), campaign, part, frozenset())
-            self._fix(known, lambda text, same: text.fixed(same, now))
+            known = self._like(part, values, campaign)
+            if known is None:
+                known = Fixed(dict(values), campaign, part, part, frozenset())
+                self._fix(known, lambda text, same: text.fixed(same, now))
+            self._fixed[channel, lang] = known
         known.used += 1
         if known.used == _MANY:
             self._fix(known, lambda text, same: text.special(same, now))
         return known
+
+    def _like(self, part: Part, values: Mapping[str, str], campaign: str) -> Fixed | None:
+        """What another channel or language has made already, of the very same part."""
+        alike = (one for one in self._fixed.values() if one.source is part and one.campaign == campaign)
+        return next((one for one in alike if one.values == values), None)
 
     @staticmethod
     def _fix(fixed: Fixed, change: Callable[[Text, Variables], Text]) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgxc.errors import WrongTemplate
-from msgxc.model import Email, Push, Sms
+from msgxc.model import Email, Push, Shape, Sms, filled
 from msgxc.render.limits import SOURCE
 from msgxc.render.masked import Masked, mask
 from msgxc.render.styled import inlined, inlined_mask, plain_text, settled, text_mask
-from msgxc.render.text import Clock, Text, Variables, compiled
+from msgxc.render.text import Clock, Parts, Pieces, Text, Variables, compiled
 
 Change = Callable[[Text], Text]
 _PUSH_KEYS = ("title", "body", "url", "image")
+_GAP = "\x00"  # stands for a value while the text around it is laid out
+_SHAPES_KEPT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,9 @@ class EmailPart:
     styled: Text | None
     text: Text | None
     read: Text | None
+    _shapes: dict[tuple[Pieces, Pieces], Shape | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def content(self, variables: Variables, now: Clock) -> Email:
         """The email for one recipient."""
@@ -100,12 +105,43 @@ class EmailPart:
         if not subject:
             raise WrongTemplate(f"{self.subject.file}: the subject is empty")
         try:
+            if self.styled and (says := self.text or self.read):
+                page, said = self.styled.parts(variables, now), says.parts(variables, now)
+                return self._shaped(subject, page, said)
             html = self._page(variables, now)
-            text = self._plain(html, variables, now)
+            return Email(subject, html, self._plain(html, variables, now))
         except WrongTemplate:
             self.html.render(variables, now)  # the others are made from this one: it knows the line
             raise
-        return Email(subject, html, text)
+
+    def _shaped(self, subject: str, page: Parts, said: Parts) -> Email:
+        """Laid out once for all who share these pieces, where no value has a say in the layout."""
+        if page.common and said.common and all(map(self._is_solid, said.values)):
+            pieces = page.pieces, said.pieces
+            shape = self._shapes[pieces] if pieces in self._shapes else self._learnt(pieces)
+            if shape:
+                return Email.shaped(subject, shape, page.values + said.values)
+        text = self._laid_out(filled(said.pieces, said.values))
+        return Email(subject, filled(page.pieces, page.values), text)
+
+    def _learnt(self, pieces: tuple[Pieces, Pieces]) -> Shape | None:
+        """The shape of pieces that are new; None when the layout takes a place of a value away."""
+        page, said = pieces
+        laid_out = tuple(self._laid_out(_GAP.join(said)).split(_GAP))
+        if len(self._shapes) >= _SHAPES_KEPT:
+            self._shapes.clear()
+        self._shapes[pieces] = shape = Shape(page, laid_out) if len(laid_out) == len(said) else None
+        return shape
+
+    def _is_solid(self, value: str) -> bool:
+        """Whether the plain text around a value is laid out the same whatever it is, and it is left as it is:
+        no blanks or line ends at its ends, none within that are taken away."""
+        if not value or value.strip() != value:
+            return False
+        return (value.isprintable() and "  " not in value) or self._laid_out(value) == value + "\n"
+
+    def _laid_out(self, text: str) -> str:
+        return _close(text) + "\n" if self.text else settled(text)
 
     def texts(self) -> tuple[Text, ...]:
         """All that is rendered."""
@@ -128,9 +164,9 @@ class EmailPart:
         return self.styled is None or (self.text is None and self.read is None)
 
     def _plain(self, html: str, variables: Variables, now: Clock) -> str:
-        if self.text is not None:
-            return _close(self.text.render(variables, now)) + "\n"
-        return settled(self.read.render(variables, now)) if self.read else plain_text(html)
+        if says := self.text or self.read:
+            return self._laid_out(says.render(variables, now))
+        return plain_text(html)
 
     def _page(self, variables: Variables, now: Clock) -> str:
         if self.styled is not None:

@@ -20,7 +20,6 @@ NAME, ATTRIBUTE = 100, 1_000
 
 _DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _JOINER = "\u200d"
 
 
@@ -41,9 +40,13 @@ def clean(text: str) -> str:
 
 def whole(text: str) -> str:
     """The text with pairs of surrogates joined and lone ones replaced, so that UTF-8 can hold it."""
-    if text.isascii() or _SURROGATES.search(text) is None:
+    if text.isascii():
         return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode()  # a tenth of what a search for surrogates costs
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def cut(text: str, length: int) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Template as Compiled
 from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from jinja2.meta import find_undeclared_variables
+from markupsafe import escape
 
 from msgxc.errors import WrongTemplate
+from msgxc.model import filled
 from msgxc.render.filters import Refused
-from msgxc.render.limits import SOURCE, Sandbox, Work, counted
+from msgxc.render.limits import LIMITS, SOURCE, Sandbox, Work, counted
 from msgxc.render.person import whole
 
 Clock = Callable[[], float]
@@ -22,11 +24,33 @@ Variables = dict[str, Any]
 
 _SANDBOXES = {(html, trim): Sandbox(html=html, trim=trim) for html in (False, True) for trim in (False, True)}
 _BRACES = ("{{", "{%", "{#")
+_KEPT = 128  # ways through one source
+
+Pieces = tuple[str, ...]
+
+
+class Straight(NamedTuple):
+    """Source that only shows variables: `{{ name }}` is (name, ""), `{{ name.key }}` is (name, key)."""
+
+    pieces: Pieces
+    gaps: tuple[tuple[str, str], ...] = ()
+
+
+class Parts(NamedTuple):
+    """A rendering taken apart: pieces of the source, between any two of them a value. Not `common`: nobody
+    else has these pieces, and they need not be kept."""
+
+    pieces: Pieces
+    values: tuple[str, ...]
+    common: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Compiled source. `root` is Jinja2's generator function; None: the source is constant text."""
+    """Compiled source. `root` is Jinja2's generator function; None: the source is constant text.
+
+    `straight`: it needs no Jinja2, as long as what it shows is text.
+    """
 
     source: str
     file: str
@@ -35,17 +59,72 @@ class Text:
     compiled: Compiled | None
     root: Callable[[Work], Iterator[str]] | None
     names: frozenset[str] = frozenset()  # the variables that it reads
+    straight: Straight | None = None
+    #: The root's constant texts, by identity, and the pieces that they make on each way through the source.
+    _constants: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
+    _ways: dict[tuple[str | None, ...], Pieces | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def render(self, variables: Variables, now: Clock) -> str:
         """The text for one recipient. Raises WrongTemplate, whose text holds no value of theirs."""
-        if self.root is None:
-            return self.source
+        if self.straight and (values := self._shows(self.straight, variables)) is not None:
+            return filled(self.straight.pieces, values)
+        return whole("".join(self._chunks(variables, now)))
+
+    def parts(self, variables: Variables, now: Clock) -> Parts:
+        """The same, taken apart. What the template writes itself is recognised by its identity: the chunks
+        that Jinja2's code yields are its own constants, or values. Raises WrongTemplate."""
+        if self.straight and (values := self._shows(self.straight, variables)) is not None:
+            return Parts(self.straight.pieces, values)
+        chunks = self._chunks(variables, now)
+        way = tuple(map(self._constants.get, map(id, chunks)))
+        pieces = self._ways[way] if way in self._ways else self._learnt(way)
+        # A chunk of HTML is Markup, and str(Markup) is a slow function in Python.
+        values = tuple([str.__str__(chunk) for chunk, own in zip(chunks, way, strict=True) if own is None])
+        if pieces is None or not _is_whole("".join(values)):
+            return Parts((whole("".join(chunks)),), (), common=False)
+        return Parts(pieces, values)
+
+    def _chunks(self, variables: Variables, now: Clock) -> list[str]:
+        """What Jinja2 makes of it, in order."""
+        assert self.root  # else it is straight
         work = Work(self.sandbox, variables, self.file)
         work.allow(now)
         try:
-            return whole("".join(self.root(work)))
+            return list(self.root(work))
         except Exception as error:  # whatever a template can make Python raise is the template's fault
             raise self._wrong(error) from None
+
+    def _shows(self, straight: Straight, variables: Variables) -> tuple[str, ...] | None:
+        """The values of straight source, escaped where it is HTML; None where Jinja2 has to be asked."""
+        values: list[str] = []
+        for name, key in straight.gaps:
+            value = variables.get(name)
+            if key:
+                value = value.get(key) if type(value) is dict else None
+            if type(value) is not str:
+                return None
+            values.append(value)
+        shown = "".join(values)
+        if len(shown) > LIMITS.characters or not _is_whole(shown):
+            return None
+        if self.sandbox.autoescape and any(map(shown.__contains__, "&<>'\"")):
+            values = [str.__str__(escape(value)) for value in values]
+        return tuple(values)
+
+    def _learnt(self, way: tuple[str | None, ...]) -> Pieces | None:
+        """The pieces of a way through the source, which is new; None when they cannot stand alone."""
+        pieces = [""]
+        for chunk in way:
+            if chunk is None:
+                pieces.append("")
+            else:
+                pieces[-1] += chunk
+        if len(self._ways) >= _KEPT:
+            self._ways.clear()
+        self._ways[way] = found = tuple(pieces) if _is_whole("".join(pieces)) else None
+        return found
 
     def fixed(self, variables: Variables, now: Clock) -> Text:
         """Constant text, where it reads nothing but these variables; itself, where it reads more or fails."""
@@ -55,7 +134,7 @@ class Text:
             text = self.render(variables, now)
         except WrongTemplate:  # whoever it is rendered for will be told
             return self
-        return Text(text, self.file, self.line, self.sandbox, None, None)
+        return _constant(text, self.file, self.line, self.sandbox)
 
     def special(self, variables: Variables, now: Clock) -> Text:
         """Compiled anew, with constant text for every {{ … }} that reads nothing but these variables.
@@ -102,7 +181,7 @@ def compiled(source: str, file: str, *, html: bool = False, line: int = 1, trim:
         raise WrongTemplate(f"{file}: longer than {SOURCE} characters")
     if not any(brace in source for brace in _BRACES):
         constant = whole(source).removesuffix("\n") if trim else whole(source)
-        return Text(constant, file, line, sandbox, None, None)
+        return _constant(constant, file, line, sandbox)
     try:
         tree = sandbox.parse(source)
     except TemplateSyntaxError as error:
@@ -112,18 +191,45 @@ def compiled(source: str, file: str, *, html: bool = False, line: int = 1, trim:
     return _made(tree, source, file, line, sandbox)
 
 
+def _constant(text: str, file: str, line: int, sandbox: Sandbox) -> Text:
+    return Text(text, file, line, sandbox, None, None, straight=Straight((text,)))
+
+
 def _made(tree: nodes.Template, source: str, file: str, line: int, sandbox: Sandbox) -> Text:
     """Compile a tree, which is changed by that; raises WrongTemplate."""
     try:
         tree.set_environment(sandbox)
-        names = frozenset(find_undeclared_variables(tree))
+        names, straight = frozenset(find_undeclared_variables(tree)), _straight(tree)
         code = sandbox.compile(counted(tree, sandbox), file, file)
         made = Compiled.from_code(sandbox, code, {})
     except TemplateSyntaxError as error:
         raise WrongTemplate(f"{file}, line {error.lineno + line - 1}: {error.message}") from None
     except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError):
         raise WrongTemplate(f"{file}, line {line}: nested too deeply") from None
-    return Text(source, file, line, sandbox, made, made.root_render_func, names)
+    root: Any = made.root_render_func
+    constants = {id(constant): constant for constant in root.__code__.co_consts if type(constant) is str}
+    return Text(source, file, line, sandbox, made, root, names, straight, constants)
+
+
+def _straight(tree: nodes.Template) -> Straight | None:
+    """The source as pieces and gaps, where it does nothing but show variables."""
+    pieces, gaps = [""], list[tuple[str, str]]()
+    for node in [part for output in tree.body for part in getattr(output, "nodes", (output,))]:
+        if isinstance(node, nodes.TemplateData):
+            pieces[-1] += node.data
+            continue
+        if isinstance(node, nodes.Name):
+            gaps.append((node.name, ""))
+        elif isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+            gaps.append((node.node.name, node.attr))
+        else:
+            return None
+        pieces.append("")
+    return Straight(tuple(pieces), tuple(gaps)) if _is_whole("".join(pieces)) else None
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() or whole(text) is text
 
 
 def _line(template: Compiled | None, trace: TracebackType | None) -> int:
