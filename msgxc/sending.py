@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
 from time import process_time
 from uuid import UUID
@@ -105,12 +105,18 @@ def preparer(
     """What makes the campaign's windows; `message` and `thread` are those that its spec names."""
     spec, base = campaign.spec, exchange.settings.public_url
     child = bool(spec.message and spec.message.child)
+
+    @lru_cache(1)  # asked for by the template and by the header, for one person after another
+    def where(uid: UUID) -> Links:
+        own = base, exchange.key, campaign.id, uid
+        return Links(unsubscribe=links.unsubscribe(*own), preferences=links.preferences(*own))
+
     return Preparer(
         key=exchange.key,
         campaign=campaign,
         offer=offer(spec, parts_of(exchange, spec), thread, child=child),
-        render=partial(_rendered, exchange, campaign, message, thread),
-        unsubscribe=partial(links.unsubscribe, base, exchange.key, campaign.id),
+        render=partial(_rendered, exchange, campaign, message, thread, where),
+        unsubscribe=lambda uid: where(uid).unsubscribe,
         ttl=levels(exchange.settings)[spec.sending.urgency].ttl,
         track=lambda content, handle: tracked(content, base, exchange.key, handle),
     )
@@ -130,27 +136,23 @@ def _rendered(
     campaign: Campaign,
     message: Message | None,
     thread: Thread | None,
+    where: Callable[[UUID], Links],
     channel: Channel,
     person: Recipient,
 ) -> Content:
-    spec, base = campaign.spec, exchange.settings.public_url
-
-    def where() -> Links:
-        return Links(
-            unsubscribe=links.unsubscribe(base, exchange.key, campaign.id, person.uid),
-            preferences=links.preferences(base, exchange.key, campaign.id, person.uid),
-        )
-
+    spec = campaign.spec
     shown = spec.values
     if message and spec.message:
         if spec.message.withdraws:
             return withdrawn(message)
         others = len(spec.message.others)
         if spec.message.plain:
-            return plain(message, channel, name=thread.name if thread else "", others=others, where=where())
+            name = thread.name if thread else ""
+            return plain(message, channel, name=name, others=others, where=where(person.uid))
         shown = {**spec.values, **values(message, others)}
     template = exchange.templates.get(spec.template)
-    return render(template, channel, person, values=shown, links=where, now=process_time, campaign=spec.name)
+    own = partial(where, person.uid)
+    return render(template, channel, person, values=shown, links=own, now=process_time, campaign=spec.name)
 
 
 async def message_of(exchange: Exchange, spec: CampaignSpec) -> Message | None:

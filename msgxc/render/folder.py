@@ -43,7 +43,7 @@ class Fixed:
 
 
 _FIXED_KEPT = 256
-_MANY = 500  # people for whom it pays to compile a part anew
+_MANY = 250  # people for whom it pays to compile a part anew
 
 
 @dataclass(frozen=True, eq=False)

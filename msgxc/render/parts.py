@@ -152,7 +152,7 @@ class EmailPart:
         """The same, of changed texts."""
         return EmailPart(
             change(self.subject),
-            change(self.html),
+            self.html if self.styled else change(self.html),
             self.styled and change(self.styled),
             self.text and change(self.text),
             self.read and change(self.read),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -145,22 +145,22 @@ class Text:
             return self
         tree = self.tree()
         kept = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+        outputs, same = list(tree.find_all(nodes.Output)), variables.keys() - kept
+        known = [node for output in outputs for node in output.nodes if _reads_only(node, same)]
+        if not known:
+            return self
         try:
-            for output in list(tree.find_all(nodes.Output)):
-                output.nodes = [self._shown(node, variables, kept, now) for node in output.nodes]
+            alone = nodes.Template([nodes.Output(known, lineno=1)], lineno=1)
+            chunks = _made(alone, self.source, self.file, self.line, self.sandbox)._chunks(variables, now)
+            said = {
+                id(node): nodes.TemplateData(whole(chunk), lineno=node.lineno)
+                for node, chunk in zip(known, chunks, strict=True)
+            }
+            for output in outputs:
+                output.nodes = [said.get(id(node), node) for node in output.nodes]
             return _made(tree, self.source, self.file, self.line, self.sandbox)
         except WrongTemplate:
             return self
-
-    def _shown(self, node: nodes.Expr, variables: Variables, kept: set[str], now: Clock) -> nodes.Expr:
-        """What an expression writes, where that is known; `kept`: names that the template gives itself."""
-        names = {name.name for name in node.find_all(nodes.Name)}
-        names |= {node.name} if isinstance(node, nodes.Name) else set()
-        if not names or not names <= variables.keys() - kept:
-            return node
-        alone = nodes.Template([nodes.Output([node], lineno=node.lineno)], lineno=1)
-        text = _made(alone, self.source, self.file, self.line, self.sandbox).render(variables, now)
-        return nodes.TemplateData(text, lineno=node.lineno)
 
     def _wrong(self, error: Exception) -> WrongTemplate:
         line = _line(self.compiled, error.__traceback__) + self.line - 1
@@ -209,6 +209,13 @@ def _made(tree: nodes.Template, source: str, file: str, line: int, sandbox: Sand
     root: Any = made.root_render_func
     constants = {id(constant): constant for constant in root.__code__.co_consts if type(constant) is str}
     return Text(source, file, line, sandbox, made, root, names, straight, constants)
+
+
+def _reads_only(node: nodes.Expr, known: Set[str]) -> bool:
+    """Whether an expression reads variables, and none but these."""
+    names = {name.name for name in node.find_all(nodes.Name)}
+    names |= {node.name} if isinstance(node, nodes.Name) else set()
+    return bool(names) and names <= known
 
 
 def _straight(tree: nodes.Template) -> Straight | None:
