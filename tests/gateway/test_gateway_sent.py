@@ -14,7 +14,10 @@ from msgxc import campaigns, links
 from msgxc.campaign import Audience, CampaignSpec, People, Sending
 from msgxc.ledger import Mark
 from msgxc.model import Channel, Device, Outgoing, Recipient
-from msgxc.providers import email, fcm, sms, webpush
+from msgxc.providers import fcm, sms, webpush
+from msgxc.providers.email import EmailSettings
+from msgxc.providers.email_batch import by_shape
+from msgxc.providers.email_document import document
 from msgxc.tracking import CONSENT
 
 
@@ -68,8 +71,9 @@ async def row_of(world: World, out: Outgoing) -> Mark | None:
 async def test_an_email_comes_back_as_delivered(world: World) -> None:
     """Its custom_args, as SendGrid sends them back beside every event."""
     out = await sent(world, await world.person(), Channel.EMAIL)
-    ((_, document),) = email.bodies([out], email.EmailSettings("key", "from@example.com"))
-    custom = document["personalizations"][0]["custom_args"]
+    [joined], _ = by_shape([out.content])
+    body = document([out], [out.target.address], joined, EmailSettings("key", "from@example.com"))
+    custom = body["personalizations"][0]["custom_args"]
     assert await row_of(world, out) is Mark.ACCEPTED
     event = {"event": "delivered", "email": out.target.address, "sg_event_id": "1", **custom}
     assert (await world.sendgrid(event)).status_code == 204

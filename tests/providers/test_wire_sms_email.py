@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from provider_samples import NOW, outgoing
+from sendgrid import SendGridAPIClient
 
-from msgxc.model import Channel, Email, Outcome, Reason, Receipt, Sms
+from msgxc.model import Channel, Email, Outcome, Outgoing, Reason, Receipt, Shape, Sms
 from msgxc.providers import email, sms
-from msgxc.providers.email_batch import SUBSTITUTIONS_LIMIT, join, lots
+from msgxc.providers.email_batch import SUBSTITUTIONS_LIMIT, Joined, by_shape, join, lots
+from msgxc.providers.email_document import document
+from msgxc.providers.email_draft import draft
 from msgxc.providers.mailbox import mailbox
-from msgxc.providers.wire import Answer
+from msgxc.providers.wire import Answer, to_json
 
 SMS = sms.SmsSettings("AC0", "secret", "+15005550006", callback="https://x.example/hooks/twilio")
 EMAIL = email.EmailSettings("SG.secret", "news@example.org", "News")
@@ -85,10 +91,10 @@ def _welcome(name: str, link: str) -> Email:
     return Email(f"Hi {name}", page, f"Hi {name}!\nWelcome.\n{link}\n")
 
 
-def _rebuilt(emails: list[Email]) -> list[Email]:
+def _rebuilt(emails: list[Email], requests: Sequence[Joined] | None = None) -> list[Email]:
     """What SendGrid would mail: each request's content with each recipient's substitutions."""
     found: dict[int, Email] = {}
-    for joined in join(emails):
+    for joined in join(emails) if requests is None else requests:
         for member, values in zip(joined.members, joined.values, strict=True):
             html, text = joined.html, joined.text
             for tag, value in values.items():
@@ -96,6 +102,13 @@ def _rebuilt(emails: list[Email]) -> list[Email]:
             assert member not in found
             found[member] = Email(emails[member].subject, html, text)
     return [found[n] for n in range(len(emails))]
+
+
+def _documents(batch: list[Outgoing]) -> list[dict[str, Any]]:
+    """The requests of a batch."""
+    emails, to = [out.content for out in batch], [mailbox(out.target.address) for out in batch]
+    joined, rest = by_shape(emails)
+    return [document(batch, to, one, EMAIL) for one in joined + (join(emails, rest) if rest else [])]
 
 
 @given(st.lists(st.tuples(NAME, NAME), min_size=1, max_size=12))
@@ -119,6 +132,18 @@ def test_a_tag_in_the_content_is_not_substituted(pieces):
     """Content that looks like our tags stays as it is: the tags become others."""
     emails = [Email("s", f"<p>{piece}</p>{n}", piece) for n, piece in enumerate(pieces)]
     assert _rebuilt(emails) == emails
+
+
+def test_no_order_of_substitution_makes_a_tag_of_content():
+    """What stands behind a tag would make another one with the tag's end: the tags become others."""
+    emails = [Email("s", f"<p>{n}m0x2-</p>{n + 5}>", "") for n in range(4)]
+    [joined] = join(emails)
+    for member, values in zip(joined.members, joined.values, strict=True):
+        for order in permutations(values):
+            html = joined.html
+            for tag in order:
+                html = html.replace(tag, values[tag])
+            assert html == emails[member].html
 
 
 def test_what_differs_is_all_that_is_sent_per_person():
@@ -150,13 +175,108 @@ def test_mails_that_share_nothing_leave_one_by_one():
     assert not any(values for joined in requests for values in joined.values)
 
 
+WELCOME = Shape(("<p>Hi ", "!</p><p>", "</p>"), ("Hi ", "!\n", "\n"))
+
+
+def _shaped(name: str, link: str, shape: Shape = WELCOME) -> Email:
+    return Email.shaped(f"Hi {name}", shape, (_escape(name), _escape(link), name, link))
+
+
+@given(st.lists(st.tuples(NAME, NAME), min_size=1, max_size=9), st.integers(0, 2))
+def test_emails_of_one_shape_come_out_as_they_went_in(people, others):
+    """Also beside some that share no shape, and whatever the values look like."""
+    emails = [_shaped(*person) for person in people] + [_welcome("Eve", str(n)) for n in range(others)]
+    joined, rest = by_shape(emails)
+    assert _rebuilt(emails, joined + join(emails, rest)) == emails
+
+
+def test_a_shape_is_a_request():
+    """Four of a shape leave together, uncompared; of what has fewer, one request is made by comparing."""
+    shapes = [Shape((f"<p>{n}", "</p>", ""), ("", "", "")) for n in range(5)]
+    emails = [_shaped("Ann", str(n), shape) for shape in shapes[:2] for n in range(4)]
+    emails += [_shaped("Ann", "x", shape) for shape in shapes[2:]]
+    joined, rest = by_shape(emails)
+    assert [one.members for one in joined] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert rest == [8, 9, 10]
+    assert by_shape(emails[8:9])[1] == []  # nothing to compare it with
+
+
+def test_what_is_the_same_for_all_of_a_shape_is_no_substitution():
+    """A value that all have is content; one that stands twice has one tag."""
+    [joined], _ = by_shape([_shaped("Ann", f"https://x.example/{n}") for n in range(4)])
+    assert joined.html == "<p>Hi Ann!</p><p>-^0-</p>"
+    assert joined.text == "Hi Ann!\n-^0-\n"
+    assert list(joined.values) == [{"-^0-": f"https://x.example/{n}"} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    "odd", ["^", "-^0-", "^`~", "^`~|", "0-", "-", "-~0--`1-", "m0x1-", "-m0x0-", "m", "m0"]
+)
+def test_no_value_is_taken_for_a_tag(odd):
+    """In whatever order SendGrid substitutes."""
+    shape = Shape(("a", "", "", "z"), ("",))
+    emails = [Email.shaped("s", shape, (f"{odd}{n}", f"0{n}-", f"{n}{odd}")) for n in range(4)]
+    joined, rest = by_shape(emails)
+    for one in joined + (join(emails, rest) if rest else []):
+        for member, values in zip(one.members, one.values, strict=True):
+            for order in permutations(values):
+                html = one.html
+                for tag in order:
+                    html = html.replace(tag, values[tag])
+                assert html == emails[member].html
+
+
+def test_a_subject_that_holds_a_tag_is_not_substituted():
+    """SendGrid substitutes in subjects too."""
+    emails = [Email.shaped(f"-^{n}-", WELCOME, ("a", "b", f"a{n}", "b")) for n in range(4)]
+    [joined], _ = by_shape(emails)
+    assert not any(tag in email_.subject for email_ in emails for tag in joined.values[0])
+
+
+def test_substitutions_that_do_not_fit_are_content():
+    """Somebody's values are longer than 10,000 bytes: these emails are compared, and parted."""
+    emails = [_shaped("Ann", "é" * 6000 + str(n)) for n in range(5)]
+    joined, rest = by_shape(emails)
+    assert not joined
+    assert _rebuilt(emails, join(emails, rest)) == emails
+
+
+def test_the_request_is_what_sendgrids_client_makes():
+    """Its address, its headers, and a body that means the same, of which the client writes more bytes."""
+    batch = [
+        outgoing(Channel.EMAIL, what=_shaped(name, "https://x/é")) for name in ("Zoë 🌱", "Bo", "Al", "佐藤")
+    ]
+    [body] = _documents(batch)
+    assert body["personalizations"][0]["substitutions"]
+    client = SendGridAPIClient("SG.key", host="https://api.example").client
+    whole, empty = draft(client, body), draft(client, {})
+    assert whole.full_url == empty.full_url == "https://api.example/v3/mail/send"
+    assert whole.header_items() == empty.header_items()
+    assert json.loads(to_json(body)) == json.loads(whole.data)
+    assert len(to_json(body)) <= len(whole.data)
+
+
+def test_a_surrogate_is_replaced_in_what_is_compared_and_what_is_not():
+    """Whole emails may hold anything; a request is UTF-8."""
+    batch = [
+        outgoing(Channel.EMAIL, what=Email("s\ud83d", "<p>\ud83d</p>", f"\ud83d\ude00{n}")) for n in range(3)
+    ]
+    for some in (batch, batch[:1]):
+        [body] = _documents(some)
+        text, html = body["content"]
+        assert html["value"] == "<p>\ufffd</p>"
+        assert text["value"].startswith("\U0001f600")
+        assert body["personalizations"][0]["subject"] == "s\ufffd"
+        assert json.loads(to_json(body)) == body
+
+
 def test_a_bulk_mail_can_be_left_with_one_click():
     """RFC 8058: both headers when there is a URL, neither when there is none; Message-ID is the repeat's."""
     batch = [
         outgoing(Channel.EMAIL, "a@example.org", unsubscribe="https://x.example/u/1"),
         outgoing(Channel.EMAIL, "b@example.org"),
     ]
-    [(_, body)] = email.bodies(batch, EMAIL)
+    [body] = _documents(batch)
     bulk, single = (person["headers"] for person in body["personalizations"])
     assert bulk["List-Unsubscribe"] == "<https://x.example/u/1>"
     assert bulk["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
@@ -165,7 +285,7 @@ def test_a_bulk_mail_can_be_left_with_one_click():
 
 def test_nothing_is_tracked_unless_asked():
     """Click, open and subscription tracking are off; the campaign is the category."""
-    [(_, body)] = email.bodies([outgoing(Channel.EMAIL)], EMAIL)
+    [body] = _documents([outgoing(Channel.EMAIL)])
     assert {name: on["enable"] for name, on in body["tracking_settings"].items()} == {
         "click_tracking": False,
         "open_tracking": False,
@@ -192,26 +312,37 @@ def test_lots_hold_one_campaign_and_no_address_twice():
     [
         (Email(" ", "<p>", "t"), ""),
         (Email("s", "", ""), ""),
+        (Email.shaped("s", Shape(("", ""), ("",)), ("",)), ""),
         (Email("s", "h", "t"), "https://x>\r\nBcc: y@example.org"),
     ],
 )
 def test_a_mail_without_subject_or_content_is_refused(what, unsubscribe):
     """So is an unsubscribe URL that would break out of its header."""
-    said = email.refusal(outgoing(Channel.EMAIL, what=what, unsubscribe=unsubscribe))
+    said = email.refusal(outgoing(Channel.EMAIL, what=what, unsubscribe=unsubscribe), "a@example.org")
     assert said == Receipt(Outcome.REFUSED, Reason.MALFORMED)
 
 
 def test_a_subject_is_one_line():
     """A line break in a subject becomes a space: no header is injected."""
     sent = outgoing(Channel.EMAIL, what=Email("Hi\r\nBcc: x@example.org", "<p>", "t"))
-    [(_, body)] = email.bodies([sent], EMAIL)
+    [body] = _documents([sent])
     assert body["personalizations"][0]["subject"] == "Hi Bcc: x@example.org"
 
 
 def test_a_mail_that_no_request_can_carry_is_refused():
-    """More than 20 MB of content."""
-    what = Email("s", "é" * 11_000_000, "t")
-    assert email.refusal(outgoing(Channel.EMAIL, what=what)).reason is Reason.TOO_LARGE
+    """More than 20 MB of content, be it the pieces' or the values'."""
+    large = "é" * 11_000_000
+    for what in (Email("s", large, "t"), Email.shaped("s", Shape(("<p>", "</p>"), ("t",)), (large,))):
+        said = email.refusal(outgoing(Channel.EMAIL, what=what), "a@example.org")
+        assert said == Receipt(Outcome.REFUSED, Reason.TOO_LARGE)
+    small = Email.shaped("s", Shape(("<p>", "</p>"), ("t",)), ("é" * 6_000_000,))
+    assert email.refusal(outgoing(Channel.EMAIL, what=small), "a@example.org") is None
+
+
+def test_an_address_that_is_none_is_refused():
+    """Before it spoils a request for the others."""
+    said = email.refusal(outgoing(Channel.EMAIL), "")
+    assert said == Receipt(Outcome.REFUSED, Reason.INVALID_ADDRESS)
 
 
 @pytest.mark.parametrize(
