@@ -11,6 +11,7 @@ import orjson
 
 from msgxc.http2.messages import Answer, Unanswered
 from msgxc.model import Outcome, Outgoing, Reason, Receipt
+from msgxc.render.person import whole as clean
 
 __all__ = [
     "INVALID_ADDRESS",
@@ -64,17 +65,6 @@ def ended(end: Answer | Unanswered, read: Callable[[Answer, datetime], Receipt],
 def unreadable(status: int) -> Receipt:
     """An answer that says "accepted" in words that the provider does not use (HTML, half a JSON)."""
     return Receipt(Outcome.DOUBT, Reason.REJECTED, code=f"{status} unreadable")
-
-
-def clean(text: str) -> str:
-    """`text` without lone surrogates (each becomes U+FFFD), so that it can be encoded as UTF-8."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def utf8_bytes(text: str) -> int:

@@ -68,6 +68,8 @@ class Text:
 
     def render(self, variables: Variables, now: Clock) -> str:
         """The text for one recipient. Raises WrongTemplate, whose text holds no value of theirs."""
+        if self.root is None:
+            return self.source
         if self.straight and (values := self._shows(self.straight, variables)) is not None:
             return filled(self.straight.pieces, values)
         return whole("".join(self._chunks(variables, now)))
@@ -98,6 +100,8 @@ class Text:
 
     def _shows(self, straight: Straight, variables: Variables) -> tuple[str, ...] | None:
         """The values of straight source, escaped where it is HTML; None where Jinja2 has to be asked."""
+        if not straight.gaps:
+            return ()
         values: list[str] = []
         for name, key in straight.gaps:
             value = variables.get(name)
