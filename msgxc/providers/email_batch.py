@@ -79,9 +79,10 @@ def _of_shape(shape: Shape, members: Sequence[int], emails: Sequence[Email]) -> 
 
 def _letter(texts: Iterable[str]) -> str:
     """With which every tag begins, after a hyphen: one that stands nowhere else, so that nothing else is ever
-    substituted, in whatever order that is done; "" if there is none."""
+    substituted, in whatever order that is done; "" if there is none. It means nothing in regular expressions:
+    nobody says how SendGrid looks for tags."""
     found = "".join(texts)
-    return next((letter for letter in "^`~|" if letter not in found), "")
+    return next((letter for letter in "~`" if letter not in found), "")
 
 
 def _fits(values: Mapping[str, str]) -> bool:

@@ -204,14 +204,12 @@ def test_a_shape_is_a_request():
 def test_what_is_the_same_for_all_of_a_shape_is_no_substitution():
     """A value that all have is content; one that stands twice has one tag."""
     [joined], _ = by_shape([_shaped("Ann", f"https://x.example/{n}") for n in range(4)])
-    assert joined.html == "<p>Hi Ann!</p><p>-^0-</p>"
-    assert joined.text == "Hi Ann!\n-^0-\n"
-    assert list(joined.values) == [{"-^0-": f"https://x.example/{n}"} for n in range(4)]
+    assert joined.html == "<p>Hi Ann!</p><p>-~0-</p>"
+    assert joined.text == "Hi Ann!\n-~0-\n"
+    assert list(joined.values) == [{"-~0-": f"https://x.example/{n}"} for n in range(4)]
 
 
-@pytest.mark.parametrize(
-    "odd", ["^", "-^0-", "^`~", "^`~|", "0-", "-", "-~0--`1-", "m0x1-", "-m0x0-", "m", "m0"]
-)
+@pytest.mark.parametrize("odd", ["~", "-~0-", "`", "~`", "0-", "-", "-~0--`1-", "m0x1-", "-m0x0-", "m", "m0"])
 def test_no_value_is_taken_for_a_tag(odd):
     """In whatever order SendGrid substitutes."""
     shape = Shape(("a", "", "", "z"), ("",))
@@ -228,7 +226,7 @@ def test_no_value_is_taken_for_a_tag(odd):
 
 def test_a_subject_that_holds_a_tag_is_not_substituted():
     """SendGrid substitutes in subjects too."""
-    emails = [Email.shaped(f"-^{n}-", WELCOME, ("a", "b", f"a{n}", "b")) for n in range(4)]
+    emails = [Email.shaped(f"-~{n}-", WELCOME, ("a", "b", f"a{n}", "b")) for n in range(4)]
     [joined], _ = by_shape(emails)
     assert not any(tag in email_.subject for email_ in emails for tag in joined.values[0])
 
