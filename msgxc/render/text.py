@@ -225,7 +225,10 @@ def _reads_only(node: nodes.Expr, known: Set[str]) -> bool:
 def _straight(tree: nodes.Template) -> Straight | None:
     """The source as pieces and gaps, where it does nothing but show variables."""
     pieces, gaps = [""], list[tuple[str, str]]()
-    for node in [part for output in tree.body for part in getattr(output, "nodes", (output,))]:
+    shown = [
+        part for node in tree.body for part in (node.nodes if isinstance(node, nodes.Output) else [node])
+    ]
+    for node in shown:
         if isinstance(node, nodes.TemplateData):
             pieces[-1] += node.data
             continue
