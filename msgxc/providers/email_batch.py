@@ -67,7 +67,7 @@ def _of_shape(shape: Shape, members: Sequence[int], emails: Sequence[Email]) -> 
     if not varied:
         html, text = shape.filled(emails[0].values)
         return Joined(tuple(members), html, text, tuple({} for _ in members))
-    letter = _letter(chain(shape.html, shape.text, *varied, (email.subject for email in emails)))
+    letter = _letter(chain(shape.html, shape.text, *columns, (email.subject for email in emails)))
     tags = [f"-{letter}{n}-" for n in range(len(varied))]
     values = tuple(dict(zip(tags, row, strict=True)) for row in zip(*varied, strict=True))
     if not letter or not all(map(_fits, values)):

@@ -224,6 +224,13 @@ def test_no_value_is_taken_for_a_tag(odd):
                 assert html == emails[member].html
 
 
+def test_a_value_that_all_have_is_not_taken_for_a_tag():
+    """It is content, and as little to be substituted as any other."""
+    emails = [_shaped(str(n), "-~0-") for n in range(4)]
+    joined, rest = by_shape(emails)
+    assert _rebuilt(emails, joined + join(emails, rest)) == emails
+
+
 def test_a_subject_that_holds_a_tag_is_not_substituted():
     """SendGrid substitutes in subjects too."""
     emails = [Email.shaped(f"-~{n}-", WELCOME, ("a", "b", f"a{n}", "b")) for n in range(4)]
