@@ -224,6 +224,29 @@ def test_no_value_is_taken_for_a_tag(odd):
                 assert html == emails[member].html
 
 
+LIKE_TAGS = st.text(alphabet="-~`01mx", max_size=4)
+
+
+@given(
+    pieces=st.tuples(LIKE_TAGS, LIKE_TAGS, LIKE_TAGS),
+    rows=st.lists(st.tuples(LIKE_TAGS, LIKE_TAGS), min_size=1, max_size=6),
+    subject=LIKE_TAGS,
+    backwards=st.booleans(),
+)
+def test_any_pieces_and_values_come_out_as_they_went_in(pieces, rows, subject, backwards):
+    """Also when all of them look like tags and parts of tags."""
+    shape = Shape(pieces, ("t",))
+    emails = [Email.shaped(subject, shape, row) for row in rows]
+    joined, rest = by_shape(emails)
+    for one in joined + (join(emails, rest) if rest else []):
+        for member, values in zip(one.members, one.values, strict=True):
+            html = one.html
+            for tag in sorted(values, reverse=backwards):
+                assert tag not in subject
+                html = html.replace(tag, values[tag])
+            assert html == emails[member].html
+
+
 def test_a_value_that_all_have_is_not_taken_for_a_tag():
     """It is content, and as little to be substituted as any other."""
     emails = [_shaped(str(n), "-~0-") for n in range(4)]
