@@ -193,9 +193,9 @@ WAYS: dict[Channel, dict[str, Callable[[Endpoints, int], Any]]] = {
     Channel.EMAIL: {"sendgrid, 1 a request": ways.sendgrid, "sendgrid, batches": ways.sendgrid_batches},
 }
 for _channel, _ways in WAYS.items():
-    if _channel in (A, F, W):
+    if _channel is not Channel.EMAIL:
         _ways["our adapter, library transport"] = partial(adapter, _channel, "library")
-    _ways["our adapter"] = partial(adapter, _channel, "lean" if _channel in (A, F, W) else "")
+    _ways["our adapter"] = partial(adapter, _channel, "" if _channel is Channel.EMAIL else "lean")
     if _channel in (A, F, W):
         _ways["our transport alone"] = bare
 

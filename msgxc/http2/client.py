@@ -1,4 +1,4 @@
-"""Many requests to one server, over as many HTTP/2 connections as it takes. The I/O half.
+"""Many requests to one server, over as many connections as it takes. The I/O half.
 
 Per message there is one entry in a dict; per call of `send` one future; no task and no timer for either.
 """
@@ -10,12 +10,13 @@ import random
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiohappyeyeballs import start_connection
 
-from msgxc.http2.line import Batch, Line, Pace, Token
+from msgxc.http2.connection import Connection
+from msgxc.http2.line import Batch, Conversation, Line, Pace, Token
 from msgxc.http2.messages import Request, Result, Unanswered
 
 _NOT_PROCESSED = Unanswered.NOT_PROCESSED
@@ -23,12 +24,15 @@ _NOT_PROCESSED = Unanswered.NOT_PROCESSED
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most `connections` at once and `queue` requests waiting for a stream. In seconds: `connect`, for one
-    connection to be ready; `grow`, how long requests wait for a stream before another connection is opened;
-    `first` and `longest`, how long nobody connects after failures (doubled each time, with jitter).
+    """At most `connections`, `opening` of them being opened, and `queue` requests waiting for room.
+
+    In seconds: `connect`, for one connection to be ready; `grow`, how long requests wait for room before more
+    connections are opened; `first` and `longest`, how long nobody connects after failures (doubled each time,
+    with jitter).
     """
 
     connections: int = 4
+    opening: int = 1
     queue: int = 20_000
     connect: float = 10.0
     grow: float = 0.05
@@ -44,14 +48,22 @@ class Client:
     at is sent again over another connection. While no connection can be had, requests end at once.
     """
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext, limits: Limits = Limits()) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext,
+        limits: Limits = Limits(),
+        conversation: Callable[[], Conversation] = Connection,
+    ) -> None:
         self._host, self._port, self._tls, self._limits = host, port, tls, limits
+        self._conversation = conversation
         self.lines: list[Line] = []
-        #: The peer was asked for HTTP/2 and speaks only something else.
-        self.without_http2 = False
+        #: The peer speaks something else than what it was asked for, HTTP/2 if nothing else is said.
+        self.speaks_other = False
         self._queue: deque[Token] = deque()
         self._batches: set[Batch] = set()
-        self._connecting: asyncio.Task[None] | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
         self._growing: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._failures, self._not_before = 0, 0.0
@@ -87,15 +99,16 @@ class Client:
     async def close(self) -> None:
         """Close all connections; what waits was not processed, what is under way is in doubt."""
         self._closing = True
-        if self._connecting:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
+        if connecting := set(self._connecting):
+            for task in connecting:
+                task.cancel()
+            await asyncio.wait(connecting)
         self._fail_queue()
         await self._hang_up()
         for timer in (self._growing, self._alarm):
             if timer:
                 timer.cancel()
-        self._connecting = self._growing = self._alarm = None
+        self._growing = self._alarm = None
         self._failures, self._not_before, self._closing = 0, 0.0, False
 
     async def _hang_up(self) -> None:
@@ -123,21 +136,27 @@ class Client:
         for line in self.lines:
             if not self._queue:
                 return
-            line.fill(self._queue)
-            if line.connection.ended:
-                self._collect(line)
+            if line.connection.room > 0:
+                self._give(line)
         if self._queue:
             self._grow()
 
+    def _give(self, line: Line) -> None:
+        line.fill(self._queue)
+        if line.connection.ended:
+            self._collect(line)
+
     def _changed(self, line: Line) -> None:
-        """A connection has answers, or room, or is gone."""
+        """A connection has answers, or room, or is gone. While requests wait, no other one has room."""
         if line.gone.done() and line in self.lines:
             self.lines.remove(line)
             if line.asked and not line.answered:
                 self._note_failure()
         if line.connection.ended:
             self._collect(line)
-        if self._queue:
+        if self._queue and line.joined:
+            self._give(line)
+        if self._queue and not line.usable:
             self._pump()
 
     def _collect(self, line: Line) -> None:
@@ -178,7 +197,7 @@ class Client:
     # -- connecting
 
     def _grow(self) -> None:
-        """Requests wait: for a connection under way, or for a full one; or another one is opened."""
+        """Requests wait: for a connection under way, or for a full one; or others are opened."""
         if self._connecting:
             return
         usable = sum(line.usable for line in self.lines)
@@ -197,15 +216,18 @@ class Client:
             self._fail_queue()
 
     def _connect_if_allowed(self) -> bool:
-        loop = asyncio.get_running_loop()
+        """Open connections: no more than requests wait."""
+        loop, limits = asyncio.get_running_loop(), self._limits
         if self._closing or loop.time() < self._not_before:
             return False
-        self._connecting = loop.create_task(self._connect())
+        more = limits.connections - sum(line.usable for line in self.lines)
+        for _ in range(min(limits.opening, more, len(self._queue))):
+            self._connecting.add(loop.create_task(self._connect()))
         return True
 
     async def _connect(self) -> None:
-        """Open one connection, and wait for the peer's settings."""
-        line, ready = Line(self._limits.pace, self._changed), False
+        """Open one connection, and wait until it is settled."""
+        line, ready = Line(self._limits.pace, self._changed, self._conversation()), False
         try:
             async with asyncio.timeout(self._limits.connect):
                 await self._open(line)
@@ -214,7 +236,7 @@ class Client:
         except (OSError, ValueError):  # ValueError: a host that is no name
             pass
         finally:
-            self._connecting = None
+            self._connecting.discard(asyncio.current_task())
             if not ready:  # also when this task was cancelled at the last moment
                 line.abort()
         self._connected(line, ready)
@@ -227,12 +249,15 @@ class Client:
         loop = asyncio.get_running_loop()
         addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         sock = await start_connection(addresses, happy_eyeballs_delay=0.25)
-        await loop.create_connection(lambda: line, sock=sock, ssl=self._tls, server_hostname=self._host)
+        await loop.create_connection(
+            lambda: line, sock=sock, ssl=self._tls, server_hostname=self._host, ssl_shutdown_timeout=1.0
+        )
 
     def _connected(self, line: Line, ready: bool) -> None:
-        self.without_http2 = line.without_http2
+        self.speaks_other = line.speaks_other
         if ready:
             self.lines.append(line)
+            line.joined = True
             self._alarm_at(line.beat(asyncio.get_running_loop().time()))
         else:
             self._note_failure()
@@ -240,9 +265,12 @@ class Client:
 
     def _note_failure(self) -> None:
         """No connection, or one that never answered anything: nobody connects for a while."""
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before:  # several were opened together, and count once
+            return
         wait = min(self._limits.first * 2**self._failures, self._limits.longest)
         self._failures = min(self._failures + 1, 16)
-        self._not_before = asyncio.get_running_loop().time() + wait * random.uniform(0.5, 1.0)  # noqa: S311
+        self._not_before = now + wait * random.uniform(0.5, 1.0)  # noqa: S311
 
     # -- time
 

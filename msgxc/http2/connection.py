@@ -71,6 +71,10 @@ class _Partial(Generic[T]):
 class Connection(Generic[T]):
     """One connection. A request is known by its `token`, which comes back with its result."""
 
+    protocols: ClassVar = frozenset({"h2"})
+    takes_turns: ClassVar = False
+    lasts: ClassVar = float("inf")
+
     def __init__(self, streams: int = STREAMS) -> None:
         #: Requests that have ended; whoever reads them empties the list.
         self.ended: list[tuple[T, Result]] = []

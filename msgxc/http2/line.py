@@ -1,13 +1,14 @@
-"""One HTTP/2 connection over one TLS transport: moves bytes, and gathers what one loop turn has to say."""
+"""One connection over one TLS transport: moves bytes, and gathers what one loop turn has to say."""
 
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from msgxc.http2.connection import Connection
 from msgxc.http2.messages import Request, Result
 
 BUFFER_BYTES = 32 * 1024 * 1024  # unread by the peer: it is hung up on
@@ -51,25 +52,80 @@ class Batch:
 Token = tuple[Batch, int]
 
 
+class Conversation(Protocol):
+    """The pure half of a connection, over HTTP/2 or HTTP/1.1; msgxc.http2.connection says what is what."""
+
+    ended: list[tuple[Token, Result]]
+    going: bool
+    closed: bool
+
+    @property
+    def protocols(self) -> Set[str | None]:
+        """What TLS has agreed on (ALPN) when this can be spoken."""
+
+    @property
+    def takes_turns(self) -> bool:
+        """The peer has nothing to say before it is asked, and then no more than the answer."""
+
+    @property
+    def lasts(self) -> float:
+        """Seconds for which the peer says that it keeps an idle connection."""
+
+    @property
+    def settled(self) -> bool:
+        """Requests may be given to it."""
+
+    @property
+    def room(self) -> int:
+        """How many requests may be started now; 0 or less: none."""
+
+    @property
+    def busy(self) -> int:
+        """How many requests are under way."""
+
+    def start(self, token: Token, request: Request) -> bool:
+        """Begin a request, given that there is room; False: not now."""
+
+    def take(self) -> bytes:
+        """What is to be written now."""
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life."""
+
+    def abandon(self, is_dead: Callable[[Token], bool]) -> None:
+        """End the requests for which nobody waits any more."""
+
+    def close(self) -> None:
+        """No new requests."""
+
+    def lost(self) -> None:
+        """The transport is gone: everything ends."""
+
+    def receive(self, data: bytes) -> None:
+        """Take in what has arrived. Never raises."""
+
+
 class Line(asyncio.Protocol):
     """A connection that is open, being opened, or being closed. `changed` is called when requests ended, room
     appeared, or it is gone.
     """
 
-    def __init__(self, pace: Pace, changed: Callable[[Line], None]) -> None:
+    def __init__(self, pace: Pace, changed: Callable[[Line], None], connection: Conversation) -> None:
         self._pace, self._changed = pace, changed
         self._loop = asyncio.get_running_loop()
-        self.connection: Connection[Token] = Connection()
+        self.connection = connection
         self.transport: asyncio.Transport | None = None
         self.ready: asyncio.Future[None] = (
             self._loop.create_future()
         )  # the peer's settings are known, or never
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self.without_http2 = False  # the peer speaks something else
+        self.speaks_other = False  # than the protocol that was wanted
+        self.joined = False  # requests may be given to it
         self.asked = self.answered = False  # whether it has been used, and was good for something
         self._heard = self._used = self._loop.time()
         self._pinged = 0.0
         self._paused = self._flushing = False
+        self._unread = select.poll()
 
     @property
     def usable(self) -> bool:
@@ -82,20 +138,39 @@ class Line(asyncio.Protocol):
         room = 0 if self._paused else connection.room
         if room <= 0:
             return
-        self.asked, self._used = True, self._loop.time()
+        now = self._loop.time()
+        if connection.takes_turns and self._is_left(now):
+            connection.going = True
+            self.abort()
+            return
+        self.asked, self._used = True, now
         while room > 0 and queue:
             batch, index = token = queue[0]
             if not connection.start(token, batch.requests[index]):
                 break
             queue.popleft()
-            room -= 1
-        self.flush_soon()
+            room = room - 1 or connection.room  # again: some may have ended at once
+        if connection.takes_turns:  # nobody has anything to add
+            self.flush()
+        else:
+            self.flush_soon()
+
+    def _is_left(self, now: float) -> bool:
+        """Whether the peer has gone or is about to, as far as one can know: nothing is sent that would be in
+        doubt. (Before the first answer, there may be something of TLS to read.)
+        """
+        return now >= self._used + self._unused or (self.answered and bool(self._unread.poll(0)))
+
+    @property
+    def _unused(self) -> float:
+        """Seconds after its last request in which it may get another one."""
+        return min(self._pace.unused, self.connection.lasts - 1)
 
     def beat(self, now: float) -> float:
         """Ask for a sign of life, or end it, when it is time; answers when to look again."""
         if not self.usable:
             return float("inf")
-        if not self.connection.busy and now >= self._used + self._pace.unused:
+        if not self.connection.busy and now >= self._used + self._unused:
             self.hang_up()
             return float("inf")
         if self._pinged > self._heard:
@@ -106,7 +181,7 @@ class Line(asyncio.Protocol):
             self.connection.ping()
             self.flush_soon()
             due = now + self._pace.answer
-        return min(due, self._used + self._pace.unused) if not self.connection.busy else due
+        return min(due, self._used + self._unused) if not self.connection.busy else due
 
     def _wait_for_life(self, now: float) -> float:
         due = self._pinged + self._pace.answer
@@ -146,14 +221,18 @@ class Line(asyncio.Protocol):
     # -- asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TLS is there; without HTTP/2 in it, this ends here."""
+        """TLS is there; without the right protocol in it, this ends here."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
-            self.without_http2 = True
+        agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        if agreed not in self.connection.protocols:
+            self.speaks_other = True
             transport.abort()
             return
+        self._unread.register(transport.get_extra_info("socket"), select.POLLIN)
         self.flush()
+        if self.connection.settled:
+            self._be_ready()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
@@ -162,7 +241,8 @@ class Line(asyncio.Protocol):
         connection.receive(data)
         if connection.settled:
             self._be_ready()
-        self.flush_soon()
+        if not connection.takes_turns:
+            self.flush_soon()
         self._changed(self)
         self.end_if_done()
 
@@ -173,6 +253,10 @@ class Line(asyncio.Protocol):
             self.flush()
             if self.transport:
                 self.transport.close()
+
+    def eof_received(self) -> None:
+        """The peer says no more; asyncio closes the transport."""
+        self.connection.going = True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it so
         """Everything under way ends."""

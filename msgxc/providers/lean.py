@@ -32,7 +32,7 @@ class Lean:
         """Send to `https://host[:port]`, until a time of the event loop; how each ended, in order."""
         client = self._client(origin)
         ends = await client.send(requests, until)
-        if client.without_http2:
+        if client.speaks_other:
             left = [at for at, end in enumerate(ends) if end is Unanswered.NOT_PROCESSED]
             over = await self._http.post_each(origin, [requests[at] for at in left], until)
             for at, end in zip(left, over, strict=True):

@@ -1,4 +1,4 @@
-"""Text messages through Twilio's client, over kept connections (its own seam: a custom HTTP client).
+"""Text messages through Twilio: over our own HTTP/1.1 (sms_lean.py), or through its client (sms_library.py).
 
 There is no idempotency key: whatever may have been accepted is DOUBT. Rules: twilio.com/docs, "Messages
 resource", "Error and warning dictionary".
@@ -7,25 +7,22 @@ resource", "Error and warning dictionary".
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, urlsplit
 
-from twilio.http import AsyncHttpClient
-from twilio.http.response import Response
 from twilio.rest import Client
 
 from msgxc.errors import WrongSettings
 from msgxc.model import Channel, Outcome, Outgoing, Reason, Receipt, Sms
 from msgxc.providers import wire
-from msgxc.providers.http import Http
 from msgxc.providers.keys import all_or_none
+from msgxc.providers.sms_lean import Lean
+from msgxc.providers.sms_library import Library
 from msgxc.providers.waiting import retry_after
 
 if TYPE_CHECKING:
@@ -49,6 +46,7 @@ class SmsSettings:
     ca: Path | None = None
     timeout: float = 10.0
     connections: int = 100
+    transport: Literal["lean", "library"] = "lean"
 
 
 def from_settings(settings: Settings) -> SmsSettings | None:
@@ -77,6 +75,7 @@ def from_settings(settings: Settings) -> SmsSettings | None:
         callback=settings.public_url.rstrip("/") + CALLBACK_PATH if public else "",
         timeout=settings.provider_timeout,
         connections=min(settings.in_flight, 100),
+        transport=settings.transport,
     )
 
 
@@ -131,6 +130,7 @@ STATUSES: Mapping[int, tuple[Outcome, Reason]] = {
     401: _BLOCKED,
     403: _BLOCKED,
     404: _BLOCKED,  # no such account
+    408: (Outcome.LATER, Reason.UNAVAILABLE),  # the request did not arrive whole (RFC 9110 section 15.5.9)
     413: (Outcome.REFUSED, Reason.TOO_LARGE),
     429: _THROTTLED,
 }
@@ -153,8 +153,8 @@ def form(outgoing: Outgoing, settings: SmsSettings) -> dict[str, str] | Receipt:
         "ValidityPeriod": str(min(max(outgoing.ttl, VALIDITY[0]), VALIDITY[1])),
     }
     if settings.callback:
-        named = {"delivery": str(outgoing.delivery), **wire.receipt_of(outgoing)}
-        fields["StatusCallback"] = f"{settings.callback}?{urlencode(named)}"
+        token = f"&receipt={wire.form_value(outgoing.receipt)}" if outgoing.receipt else ""
+        fields["StatusCallback"] = f"{settings.callback}?delivery={outgoing.delivery}{token}"
     return fields
 
 
@@ -196,49 +196,23 @@ class TwilioSms:
 
     def __init__(self, settings: SmsSettings, clock: Callable[[], datetime] = wire.utc_now) -> None:
         self._settings, self._clock = settings, clock
-        self._http = Http(ca=settings.ca, connections=settings.connections, timeout=settings.timeout)
-        self._client = Client(settings.account_sid, settings.auth_token, http_client=_Door(self._http))
-        self._uri = f"{settings.url}/2010-04-01/Accounts/{quote(settings.account_sid)}/Messages.json"
+        uri = f"{settings.url}/2010-04-01/Accounts/{quote(settings.account_sid)}/Messages.json"
+        self._over = (Library if settings.transport == "library" else Lean)(
+            Client(settings.account_sid, settings.auth_token),
+            uri,
+            ca=settings.ca,
+            connections=settings.connections,
+            timeout=settings.timeout,
+        )
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
         """One receipt for each delivery, in order."""
-        return list(await asyncio.gather(*map(self._one, batch)))
+        until = asyncio.get_running_loop().time() + self._settings.timeout
+        wanted = [form(outgoing, self._settings) for outgoing in batch]
+        ends = iter(await self._over.send([one for one in wanted if not isinstance(one, Receipt)], until))
+        now = self._clock()
+        return [one if isinstance(one, Receipt) else wire.ended(next(ends), receipt, now) for one in wanted]
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""
-        await self._http.close()
-
-    async def _one(self, outgoing: Outgoing) -> Receipt:
-        fields = form(outgoing, self._settings)
-        if isinstance(fields, Receipt):
-            return fields
-        try:
-            said = await self._client.request_async("POST", self._uri, data=dict(fields))
-        except (wire.NotSent, wire.Lost) as failure:
-            return wire.unanswered(failure)
-        answer = wire.Answer(said.status_code, said.headers or {}, said.text.encode())
-        return receipt(answer, self._clock())
-
-
-class _Door(AsyncHttpClient):  # type: ignore[misc]  # twilio has no types
-    """The way out that Twilio's client is given: kept connections, and no log of what is sent."""
-
-    def __init__(self, http: Http) -> None:
-        super().__init__(logging.getLogger("twilio"), is_async=True)
-        self._http = http
-
-    async def request(
-        self,
-        method: str,  # noqa: ARG002  # always POST
-        uri: str,
-        *,
-        data: Mapping[str, str],
-        headers: Mapping[str, str],
-        auth: tuple[str, str],
-        **_nothing: object,
-    ) -> Response:
-        """Send a form. Raises NotSent or Lost."""
-        login = b64encode(":".join(auth).encode()).decode()
-        headers = {**headers, "Authorization": f"Basic {login}"}
-        answer = await self._http.post(uri, body=urlencode(data).encode(), headers=headers)
-        return Response(answer.status, answer.body.decode("utf-8", "replace"), answer.headers)
+        await self._over.close()

@@ -379,7 +379,7 @@ async def test_a_server_without_http2_is_told_apart(listen, connect):
     server = await listen(Server(), "http/1.1")
     client = connect(server.port)
     assert await client.send(requests(1), soon()) == [NOT_PROCESSED]
-    assert client.without_http2
+    assert client.speaks_other
 
 
 async def test_a_host_that_is_no_name(certificate):
