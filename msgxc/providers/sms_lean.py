@@ -51,9 +51,11 @@ class Lean:
 
     async def send(self, forms: Sequence[Mapping[str, str]], until: float) -> list[Result]:
         """How each request ended, in order, at a time of the event loop at the latest."""
-        head, path = self._head, self._path
-        requests = [Request(head, path, (), encoded(form)) for form in forms]
-        return await self._open().send(requests, until)
+        return await self._open().send([self.request(form) for form in forms], until)
+
+    def request(self, form: Mapping[str, str]) -> Request:
+        """What leaves for one form."""
+        return Request(self._head, self._path, (), encoded(form))
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""

@@ -1,4 +1,4 @@
-"""Certificates, and servers that are not ours: Go's net/http, nghttpd, hypercorn. None may be missing."""
+"""Certificates, and servers that are not ours: Go's, nghttpd, hypercorn, uvicorn. None may be missing."""
 
 from __future__ import annotations
 
@@ -153,3 +153,16 @@ def hypercorn_peer(serve, certificate: Certificate) -> int:
     files = ("--certfile", certificate.cert, "--keyfile", certificate.key)
     command = (sys.executable, "-m", "hypercorn", "--bind", f"127.0.0.1:{port}", *files, "echo:app")
     return _await_port(serve(*command, cwd=HERE / "peer"), port)
+
+
+@pytest.fixture(scope="session")
+def uvicorn_peer(serve, certificate: Certificate) -> Callable[[str], int]:
+    """Starts uvicorn with peer/echo.py over HTTP/1.1, read by this parser, and answers its port."""
+
+    def start(parser: str) -> int:
+        port = free_port()
+        files = ("--ssl-certfile", certificate.cert, "--ssl-keyfile", certificate.key)
+        command = (sys.executable, "-m", "uvicorn", "echo:app", "--port", port, "--http", parser, *files)
+        return _await_port(serve(*command, cwd=HERE / "peer"), port)
+
+    return start

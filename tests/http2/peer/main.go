@@ -1,4 +1,4 @@
-// An HTTP/2 server of Go's net/http for tests: echoes, and misbehaves as the path says.
+// An HTTP/2 and HTTP/1.1 server of Go's net/http for tests: echoes, and misbehaves as the path says.
 //
 //	peer CERT KEY     listens on a free port of 127.0.0.1, prints it, ends when standard input does
 package main
@@ -64,7 +64,7 @@ func main() {
 	}
 	server := &http.Server{
 		Handler:   http.HandlerFunc(answer),
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2"}},
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}},
 		ErrorLog:  log.New(io.Discard, "", 0),
 		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: 50},
 	}
