@@ -1,6 +1,7 @@
 """How fast pushes leave: the libraries alone (Python, Go, node), our adapters, our transport, the wire.
 
-    python -m benchmarks.http2 [--channels apns,fcm,webpush] [--latency 0,20,50] [--seconds 1.5] [--rounds 3]
+    python -m benchmarks.http2 [--channels apns,fcm,webpush,sms] [--latency 0,20,50] [--seconds 1.5]
+                               [--rounds 3]
 
 All send personal texts to one fake provider (benchmarks/fake) on core 1, each in a process on core 0.
 The rounds alternate between all of them; figures are medians, a ratio is the median of the rounds' ratios.
@@ -235,7 +236,7 @@ def main() -> None:
     wanted = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    wanted.add_argument("--channels", default="apns,fcm,webpush")
+    wanted.add_argument("--channels", default="apns,fcm,webpush,sms")
     wanted.add_argument("--latency", default="0,20,50", help="of the provider, in ms")
     wanted.add_argument("--in-flight", type=int, default=1000)
     wanted.add_argument("--seconds", type=float, default=1.5, help="of one sender in one round")

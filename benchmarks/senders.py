@@ -25,7 +25,7 @@ from uuid import uuid4
 from benchmarks import ways
 from benchmarks.machine import SENDER_CORE, Core, memory_mb, pin
 from benchmarks.people import people
-from msgxc import ids
+from msgxc import http1, ids
 from msgxc.http2 import Client, Limits, Request, post_head
 from msgxc.model import Channel, Email, Outgoing, Push, Sms, Target, Urgency
 from msgxc.providers import PROVIDERS, SOURCES
@@ -142,11 +142,14 @@ async def adapter(
 
 
 @asynccontextmanager
-async def bare(at: Endpoints, in_flight: int) -> AsyncIterator[ways.Send]:
+async def bare(channel: Channel, at: Endpoints, in_flight: int) -> AsyncIterator[ways.Send]:
     """The transport alone: requests that are ready, a hundred at a time."""
     tls = trusted(at.ca)
-    tls.set_alpn_protocols(["h2"])
-    client = Client("localhost", at.apns.port, tls, Limits(connections=10))
+    if channel is Channel.SMS:
+        client = http1.client("localhost", at.apns.port, tls, connections=100, connect=10)
+    else:
+        tls.set_alpn_protocols(["h2"])
+        client = Client("localhost", at.apns.port, tls, Limits(connections=10))
     fields = {"authorization": "bearer " + "x" * 180, "apns-topic": "com.example.app", "apns-priority": "10"}
     head = post_head("localhost", fields, ("apns-id", "apns-collapse-id"))
     body = b'{"aps":{"alert":{"title":"Hello","body":"' + b"x" * 150 + b'"},"sound":"default"}}'
@@ -193,11 +196,12 @@ WAYS: dict[Channel, dict[str, Callable[[Endpoints, int], Any]]] = {
     Channel.EMAIL: {"sendgrid, 1 a request": ways.sendgrid, "sendgrid, batches": ways.sendgrid_batches},
 }
 for _channel, _ways in WAYS.items():
-    if _channel is not Channel.EMAIL:
-        _ways["our adapter, library transport"] = partial(adapter, _channel, "library")
-    _ways["our adapter"] = partial(adapter, _channel, "" if _channel is Channel.EMAIL else "lean")
-    if _channel in (A, F, W):
-        _ways["our transport alone"] = bare
+    if _channel is Channel.EMAIL:
+        _ways["our adapter"] = partial(adapter, _channel, "")
+        continue
+    _ways["our adapter, library transport"] = partial(adapter, _channel, "library")
+    _ways["our adapter"] = partial(adapter, _channel, "lean")
+    _ways["our transport alone"] = partial(bare, _channel)
 
 
 # -- measuring ----------------------------------------------------------------------------------------------

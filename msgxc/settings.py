@@ -89,8 +89,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30, ge=1, le=3600, description="How long a shard is held unrenewed.")
     transport: Literal["lean", "library"] = Field(
         default="lean",
-        description="How pushes leave. lean: over our own HTTP/2, web push encrypted here. library: over "
-        "aioapns' HTTP/2 and over HTTP/1.1, web push encrypted by pywebpush; slower.",
+        description="How pushes and text messages leave. lean: over our own HTTP/2 and HTTP/1.1, web push "
+        "encrypted here. library: over aioapns' HTTP/2, over aiohttp, through Twilio's client, web push "
+        "encrypted by pywebpush; slower.",
     )
     provider_timeout: float = Field(
         default=10, gt=0, description="Seconds for one provider call; at most half of LEASE_SECONDS."
