@@ -78,6 +78,7 @@ class Connection(Generic[T]):
         self._fields: list[Raw] = []
         self._body: list[bytes] = []
         self._got = 0  # bytes of the answer so far
+        self._lost = False
         self._parser = HttpResponseParser(self)
 
     # -- what we ask for
@@ -119,7 +120,9 @@ class Connection(Generic[T]):
         """The transport is gone, or not to be used any more. The request under way has its answer as far as
         it came, or is in doubt; one that has not left was not processed.
         """
-        self.going = self.closed = True
+        if not self._lost:
+            del self._parser  # which refers to us
+        self.going = self.closed = self._lost = True
         self._out = b""
         if self._token is not None:
             self._end(Unanswered.IN_DOUBT if self._sent else Unanswered.NOT_PROCESSED)
@@ -154,10 +157,12 @@ class Connection(Generic[T]):
     def on_headers_complete(self) -> None:
         """The status is known; an interim one (1xx) says nothing."""
         fields, self._fields = self._fields, []
+        if not self._sent:
+            return
         status = self._parser.get_status_code()
         if status < 100:
             self.lost()
-        elif status >= 200 and self._sent:
+        elif status >= 200:
             self._answer = (status, Headers(fields))
 
     def on_body(self, body: bytes) -> None:

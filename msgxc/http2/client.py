@@ -103,6 +103,7 @@ class Client:
             for task in connecting:
                 task.cancel()
             await asyncio.wait(connecting)
+            self._connecting -= connecting  # also those that never began
         self._fail_queue()
         await self._hang_up()
         for timer in (self._growing, self._alarm):

@@ -157,9 +157,10 @@ class Line(asyncio.Protocol):
 
     def _is_left(self, now: float) -> bool:
         """Whether the peer has gone or is about to, as far as one can know: nothing is sent that would be in
-        doubt. (Before the first answer, there may be something of TLS to read.)
+        doubt. (On a fresh one there may be something of TLS to read.)
         """
-        return now >= self._used + self._unused or (self.answered and bool(self._unread.poll(0)))
+        settled = self.answered or now > self._used + 1
+        return now >= self._used + self._unused or (settled and bool(self._unread.poll(0)))
 
     @property
     def _unused(self) -> float:

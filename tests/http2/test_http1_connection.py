@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import h11
 import pytest
 from hypothesis import example, given
@@ -232,6 +234,16 @@ def test_goodbye_before_a_request_has_left():
     assert connection.room == 0
     connection.lost()
     assert connection.ended == [(1, NOT_PROCESSED)]
+
+
+def test_a_connection_that_is_over_leaves_nothing_behind():
+    """It and its parser refer to each other until then."""
+    connection = asked()
+    connection.receive(OK + b"rubbish")
+    connection.lost()
+    kept = weakref.ref(connection)
+    del connection
+    assert kept() is None
 
 
 # -- anything at all
