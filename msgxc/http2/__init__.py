@@ -1,6 +1,7 @@
 """A lean HTTP/2 sender: many small requests to few servers (RFC 9113, RFC 7541).
 
-frames, huffman, hpack, messages, outbound, connection: pure, bytes in and bytes out. line, client: the I/O.
+frames, huffman, hpack, messages, outbound, connection: pure, bytes in and bytes out. line, client: the I/O,
+which msgxc.http1 uses too.
 """
 
 from __future__ import annotations

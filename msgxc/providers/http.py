@@ -1,4 +1,4 @@
-"""The kept HTTP/1.1 client of sms and email, and of fcm and webpush if so wished.
+"""The kept HTTP/1.1 client of email, and of fcm, webpush and sms if so wished (aiohttp).
 
 It tells of a failure whether the request left.
 """
