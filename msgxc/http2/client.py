@@ -149,12 +149,12 @@ class Client:
 
     def _changed(self, line: Line) -> None:
         """A connection has answers, or room, or is gone. While requests wait, no other one has room."""
+        if line.connection.ended:
+            self._collect(line)
         if line.gone.done() and line in self.lines:
             self.lines.remove(line)
             if line.asked and not line.answered:
                 self._note_failure()
-        if line.connection.ended:
-            self._collect(line)
         if self._queue and line.joined:
             self._give(line)
         if self._queue and not line.usable:
