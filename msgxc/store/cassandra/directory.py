@@ -14,15 +14,12 @@ from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
 from msgxc.store.cassandra.groups import CassandraCohorts, CassandraThreads
 from msgxc.store.cassandra.messages import forget_people
-from msgxc.store.cassandra.session import Session
+from msgxc.store.cassandra.session import AT_ONCE, Session
 from msgxc.store.cassandra.times import instant, time_of
 from msgxc.store.ports import DEVICES, Suppression
 
 if TYPE_CHECKING:
     from msgxc.expression import Condition, Narrowing
-
-#: Keys of one IN: enough to spare the client work, few enough for one coordinator.
-AT_ONCE = 50
 
 
 def _values(recipient: Recipient) -> tuple[object, ...]:

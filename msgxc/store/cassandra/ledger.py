@@ -36,7 +36,7 @@ from msgxc.ledger import (
 from msgxc.model import Channel
 from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
-from msgxc.store.cassandra.session import Session
+from msgxc.store.cassandra.session import AT_ONCE, Session
 from msgxc.store.cassandra.times import instant, time_of
 
 
@@ -59,19 +59,15 @@ def _of(statement: str, campaign: UUID) -> str:
 
 
 def _values(campaign: UUID, shard: int, result: Result) -> tuple[object, ...]:
-    return (
-        campaign,
-        shard,
-        result.uid,
-        result.delivery,
-        result.mark,
-        instant(result.at),
-        result.channel or "",
-        result.reason,
-        result.code,
-        result.ref,
-        result.attempt,
-    )
+    """What cql.RECORD takes."""
+    uid, delivery, channel, mark, at, reason, code, ref, attempt = result
+    return campaign, shard, uid, delivery, mark, instant(at), channel or "", reason, code, ref, attempt
+
+
+def _plain(campaign: UUID, shard: int, result: Result) -> tuple[object, ...]:
+    """What cql.RECORD_PLAIN takes."""
+    uid, delivery, channel, mark, at, _, _, ref, attempt = result
+    return campaign, shard, uid, delivery, mark, instant(at), channel or "", ref, attempt
 
 
 def _result(row: tuple[Any, ...]) -> Result:
@@ -82,8 +78,8 @@ def _result(row: tuple[Any, ...]) -> Result:
         channel=Channel(channel) if channel else None,
         mark=Mark(mark),
         at=time_of(at),
-        reason=reason,
-        code=code,
+        reason=reason or "",
+        code=code or "",
         ref=ref,
         attempt=attempt,
     )
@@ -273,12 +269,11 @@ class CassandraLedger:
 
     async def unfinished(self, campaign: UUID, first: int, last: int) -> dict[int, float]:
         shards = range(first, last)
-        leases = await self._session.each(cql.GET_LEASE, [(campaign, shard) for shard in shards])
-        return {
-            shard: rows[0][3] if rows else 0.0
-            for shard, rows in zip(shards, leases, strict=True)
-            if not (rows and rows[0][4])
-        }
+        some = [(campaign, part) for part in records.batches(shards, AT_ONCE)]
+        answers = await self._session.each(cql.GET_LEASES, some)
+        claimed = {shard: (until, finished) for rows in answers for shard, until, finished in rows}
+        states = {shard: claimed.get(shard, (0.0, False)) for shard in shards}
+        return {shard: until for shard, (until, finished) in states.items() if not finished}
 
     # -- windows and results
 
@@ -298,10 +293,13 @@ class CassandraLedger:
         )
 
     async def open_window(self, lease: Lease, window: Window, done: Window | None = None) -> bool:
-        intents = records.pack_intents(window.intents)
         key = lease.campaign, lease.shard, window.epoch, window.number
-        opened = self._session.rows(cql.OPEN_WINDOW, *key, intents)
-        await (asyncio.gather(opened, self.close_window(lease, done)) if done else opened)
+        opening = cql.OPEN_WINDOW, (*key, records.pack_intents(window.intents))
+        if done:
+            closing = cql.CLOSE_WINDOW, (*key[:2], done.epoch, done.number)
+            await self._session.one_partition([opening, closing])
+        else:
+            await self._session.rows(opening[0], *opening[1])
         rows = await self._session.rows(cql.GET_LEASE, lease.campaign, lease.shard)
         return bool(rows) and rows[0] == (lease.owner, lease.epoch, rows[0][2], lease.until, False)
 
@@ -313,8 +311,10 @@ class CassandraLedger:
         await self.note(lease.campaign, lease.shard, results)
 
     async def note(self, campaign: UUID, shard: int, results: Sequence[Result]) -> None:
-        values = [_values(campaign, shard, result) for result in results]
-        await self._session.partitions(cql.RECORD, [values] if values else [])
+        plain = not any(result.reason or result.code for result in results)
+        statement, values_of = (cql.RECORD_PLAIN, _plain) if plain else (cql.RECORD, _values)
+        values = [values_of(campaign, shard, result) for result in results]
+        await self._session.partitions(statement, [values] if values else [])
 
     async def rows(self, campaign: UUID, shard: int) -> list[Row]:
         marks = await self._session.rows(cql.SHARD_MARKS, campaign, shard)

@@ -30,10 +30,12 @@ from cassandra.policies import (
     TokenAwarePolicy,
 )
 from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError, TruncateError
-from cassandra.query import BatchStatement, BatchType, PreparedStatement, tuple_factory
+from cassandra.query import BatchStatement, BatchType, BoundStatement, tuple_factory
 
 from msgxc.errors import StoreUnavailable
+from msgxc.store.cassandra.binding import VERSION, Prepared
 from msgxc.store.cassandra.settings import CassandraSettings
+from msgxc.store.cassandra.statements import WHOLE
 from msgxc.store.ports import BATCH
 from msgxc.store.records import batches
 
@@ -44,6 +46,8 @@ Values = Sequence[object]
 IN_FLIGHT = 256
 #: Statements of one batch: a window's results are one write, far below the server's limit of 50 KiB.
 IN_BATCH = 50
+#: Keys of one IN: enough to spare the client work, few enough for one coordinator.
+AT_ONCE = 50
 #: Parts that go together in one request: with more of them the server warns.
 SMALL = 10
 #: Into how many pieces a scan cuts the ring, and how many are read at once.
@@ -107,7 +111,7 @@ class Session:
         self._settings = settings
         self._cluster: Any = None
         self._session: Any = None
-        self._prepared: dict[str, PreparedStatement] = {}
+        self._prepared: dict[str, Prepared] = {}
         self._answers: _Answers | None = None
 
     async def open(self) -> None:
@@ -126,7 +130,7 @@ class Session:
         cluster = Cluster(
             list(self._settings.hosts),
             port=self._settings.port,
-            protocol_version=4,  # version 5 checks each frame in Python: 3 to 25 % more CPU
+            protocol_version=VERSION,  # version 5 checks each frame in Python: 3 to 25 % more CPU
             execution_profiles={EXEC_PROFILE_DEFAULT: self._profile()},
             auth_provider=self._login(),
             reconnection_policy=ExponentialReconnectionPolicy(0.5, 15),
@@ -217,20 +221,25 @@ class Session:
         requests = [some for part in large for some in batches(part, IN_BATCH)]
         requests += [[one for part in some for one in part] for some in batches(small, together)]
         prepared = await self._prepare(statement)
-        await asyncio.gather(*(self._batch(prepared, request) for request in requests))
+        await asyncio.gather(
+            *(self._batch(BatchType.UNLOGGED, map(prepared.bind, request)) for request in requests)
+        )
 
-    async def _batch(self, prepared: PreparedStatement, values: Sequence[Values]) -> None:
-        batch = BatchStatement(BatchType.UNLOGGED)
-        for one in values:
-            batch.add(prepared, one)
-        batch.is_idempotent = True
-        await self._page(batch)
+    async def one_partition(self, writes: Sequence[tuple[str, Values]]) -> None:
+        """Writes of one partition of one table: all of them or none, at once."""
+        await self._batch(BatchType.UNLOGGED, await self._bind(writes))
 
     async def together(self, writes: Sequence[tuple[str, Values]]) -> None:
         """Writes of several partitions: all of them or none, in the end (a logged batch)."""
-        batch = BatchStatement(BatchType.LOGGED)
-        for statement, values in writes:
-            batch.add(await self._prepare(statement), values)
+        await self._batch(BatchType.LOGGED, await self._bind(writes))
+
+    async def _bind(self, writes: Sequence[tuple[str, Values]]) -> list[BoundStatement]:
+        return [(await self._prepare(statement)).bind(values) for statement, values in writes]
+
+    async def _batch(self, kind: BatchType, writes: Iterable[BoundStatement]) -> None:
+        batch = BatchStatement(kind)
+        for write in writes:
+            batch.add(write)
         batch.is_idempotent = True
         await self._page(batch)
 
@@ -286,7 +295,7 @@ class Session:
         finally:
             session.shutdown()
 
-    async def _prepare(self, statement: str) -> PreparedStatement:
+    async def _prepare(self, statement: str) -> Prepared:
         if statement not in self._prepared:
             text = statement.format(ks=self._settings.keyspace)
             try:
@@ -294,8 +303,8 @@ class Session:
             except (*_REFUSED, *_LOST) as error:
                 raise _unavailable(error) from None
             prepared.is_idempotent = True
-            prepared.fetch_size = BATCH
-            self._prepared[statement] = prepared
+            prepared.fetch_size = None if statement in WHOLE else BATCH
+            self._prepared[statement] = Prepared.of(prepared)
         return self._prepared[statement]
 
     def _open_session(self) -> Any:

@@ -158,6 +158,8 @@ SHARD_MEMBERS = "SELECT uid FROM {ks}.audience WHERE campaign = ? AND shard = ?"
 
 #: What is known of a lease.
 GET_LEASE = "SELECT owner, epoch, claim, until, finished FROM {ks}.leases WHERE campaign = ? AND shard = ?"
+#: Until when some shards are held or parked, and which are finished: of those that were ever claimed.
+GET_LEASES = "SELECT shard, until, finished FROM {ks}.leases WHERE campaign = ? AND shard IN ?"
 #: Take a lease that nobody ever had.
 CLAIM_FIRST = (
     "INSERT INTO {ks}.leases (campaign, shard, owner, epoch, claim, until, finished) "
@@ -199,6 +201,11 @@ SHARD_WINDOWS = "SELECT epoch, number, intents, done FROM {ks}.windows WHERE cam
 _RESULT = "uid, delivery, mark, at, channel, reason, code, ref, attempt"
 #: Add one mark. The key holds mark and time, so nothing that is there is changed by another one.
 RECORD = f"INSERT INTO {{ks}}.ledger (campaign, shard, {_RESULT}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+#: The same for a mark without reason and code, as nearly all are: what is not written is read as null.
+RECORD_PLAIN = (
+    "INSERT INTO {ks}.ledger (campaign, shard, uid, delivery, mark, at, channel, ref, attempt) "
+    "VALUES (?,?,?,?,?,?,?,?,?)"
+)
 #: All marks of a shard.
 SHARD_MARKS = f"SELECT {_RESULT} FROM {{ks}}.ledger WHERE campaign = ? AND shard = ?"
 
@@ -303,3 +310,6 @@ REMOVE_JOIN = {
 
 #: What has been applied.
 SCHEMA_STEPS = "SELECT step, finished FROM {ks}.schema_version WHERE one = true"
+
+#: Answered in one piece: a few rows, and the server has no place to remember.
+WHOLE = frozenset({GET_RECIPIENTS, SUPPRESSED, GET_LEASE, GET_LEASES, GET_CONTROL, GET_SEALER})
