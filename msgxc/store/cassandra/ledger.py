@@ -38,6 +38,7 @@ from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
 from msgxc.store.cassandra.session import AT_ONCE, Session
 from msgxc.store.cassandra.times import instant, time_of
+from msgxc.store.cassandra.together import Together
 
 
 def _campaign(row: tuple[Any, ...]) -> Campaign:
@@ -103,6 +104,7 @@ class CassandraLedger:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._noting = Together(self._note)
 
     # -- campaigns: after each compare-and-set the answer is read, so a lost one makes no difference
 
@@ -311,10 +313,16 @@ class CassandraLedger:
         await self.note(lease.campaign, lease.shard, results)
 
     async def note(self, campaign: UUID, shard: int, results: Sequence[Result]) -> None:
+        """A request costs as much as twenty marks: what comes of a shard meanwhile is one request."""
+        if results:
+            await self._noting((campaign, shard), results)
+
+    async def _note(self, place: tuple[UUID, int], results: Sequence[Result]) -> None:
+        campaign, shard = place
         plain = not any(result.reason or result.code for result in results)
         statement, values_of = (cql.RECORD_PLAIN, _plain) if plain else (cql.RECORD, _values)
         values = [values_of(campaign, shard, result) for result in results]
-        await self._session.partitions(statement, [values] if values else [])
+        await self._session.partitions(statement, [values])
 
     async def rows(self, campaign: UUID, shard: int) -> list[Row]:
         marks = await self._session.rows(cql.SHARD_MARKS, campaign, shard)
