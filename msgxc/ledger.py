@@ -162,7 +162,8 @@ def merge(row: Row | None, result: Result) -> Row:
     Commutative in what counts (the set of marks), idempotent; LATER alone moves, and only forward.
     """
     if row is None:
-        row = Row(result.uid, result.delivery, result.channel)
+        uid, delivery, channel, mark, at, reason, code, ref, attempt = result
+        return Row(uid, delivery, channel, {mark: at}, reason, code, ref, attempt)
     marks = dict(row.marks)
     if result.mark is Mark.LATER:
         marks[Mark.LATER] = max(result.at, marks.get(Mark.LATER, result.at))

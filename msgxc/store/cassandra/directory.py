@@ -54,7 +54,7 @@ def _recipient(row: tuple[Any, ...]) -> Recipient:
         channels=None if channels is None else records.read_channels(channels),
         devices=_devices(devices) if devices else (),
         consents=frozenset(consents or ()),
-        attributes={key: records.from_json(value) for key, value in attributes.items()} if attributes else {},
+        attributes={key: records.from_json(value) for key, value in _pairs(attributes)} if attributes else {},
         last_seen=time_of(last_seen),
         created=time_of(created),
     )
@@ -62,11 +62,25 @@ def _recipient(row: tuple[Any, ...]) -> Recipient:
 
 def _devices(stored: Any) -> tuple[Device, ...]:
     """From a map of token -> (channel, place, registered, p256dh, auth), in the order of the places."""
-    ordered = sorted(stored.items(), key=lambda item: item[1][1])
+    pairs = _pairs(stored)
+    ordered = sorted(pairs, key=_place) if len(pairs) > 1 else pairs
     return tuple(
-        Device(Channel(channel), token, time_of(registered), p256dh or "", auth or "")
-        for token, (channel, _, registered, p256dh, auth) in ordered
+        [
+            Device(records.CHANNELS[channel], token, time_of(registered), p256dh or "", auth or "")
+            for token, (channel, _, registered, p256dh, auth) in ordered
+        ]
     )
+
+
+def _pairs(stored: Any) -> list[tuple[str, Any]]:
+    """The entries of a map. The driver's own `items()` looks each key up again, by its bytes."""
+    pairs: list[tuple[str, Any]] = stored._items
+    return pairs
+
+
+def _place(entry: tuple[str, Any]) -> int:
+    place: int = entry[1][1]
+    return place
 
 
 def _narrowed(narrowing: Narrowing) -> tuple[str, list[object]]:

@@ -33,12 +33,13 @@ from msgxc.ledger import (
     Window,
     merge,
 )
-from msgxc.model import Channel
 from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
 from msgxc.store.cassandra.session import AT_ONCE, Session
 from msgxc.store.cassandra.times import instant, time_of
 from msgxc.store.cassandra.together import Together
+
+_MARKS = {str(mark): mark for mark in Mark}
 
 
 def _campaign(row: tuple[Any, ...]) -> Campaign:
@@ -76,8 +77,8 @@ def _result(row: tuple[Any, ...]) -> Result:
     return Result(
         uid=uid,
         delivery=delivery,
-        channel=Channel(channel) if channel else None,
-        mark=Mark(mark),
+        channel=records.CHANNELS[channel] if channel else None,
+        mark=_MARKS[mark],
         at=time_of(at),
         reason=reason or "",
         code=code or "",
