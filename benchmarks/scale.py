@@ -317,7 +317,7 @@ def main() -> int:
         found["workers"] = workers(given.recipients, console)
         console.print(_table("Workers, 50 ms latency", found["workers"]))
     if given.only != "workers":
-        kinds = {"quick compiler (C1)": (True, 1), "full compiler (C2), warm": (False, 4)}
+        kinds = {"quick compiler (C1)": (True, 1), "full compiler (C2), warm": (False, 24)}
         found["costs"] = {
             kind: costs(given.recipients, small=small, warm=warm, console=console)
             for kind, (small, warm) in kinds.items()
