@@ -9,9 +9,11 @@ Nothing here knows who calls: a flow, the command line, a test.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from sys import maxsize
+from typing import TypeVar
 from uuid import UUID
 
 from msgxc import audience, ids
@@ -46,6 +48,8 @@ from msgxc.sending import (
     stored_campaign,
     thread_of,
 )
+from msgxc.store.ports import Ledger
+from msgxc.store.records import batches
 from msgxc.urgency import levels
 from msgxc.wiring import Exchange
 
@@ -71,6 +75,9 @@ __all__ = [
     "set_control",
 ]
 
+T = TypeVar("T")
+
+READ_AHEAD = 8  # shards that are read at once, when all of them are
 TOGETHER = 50_000  # people of an audience that are written in one go
 GIVE_UP_PAUSE = 0.5  # seconds between two looks at what a process left that may be dead
 
@@ -273,8 +280,7 @@ async def _audience(exchange: Exchange, campaign: Campaign) -> AsyncIterator[lis
 async def _count(exchange: Exchange, campaign: Campaign) -> Seal:
     """Count and hash of what is really stored."""
     count = digest = 0
-    for shard in range(campaign.shards):
-        uids = await exchange.store.ledger.members(campaign.id, shard)
+    async for uids in _ahead(partial(exchange.store.ledger.members, campaign.id), campaign.shards):
         count += len(uids)
         digest += sum(ids.audience_digest(exchange.key, campaign.id, uid) for uid in uids)
     return Seal(count, digest % 2**64)
@@ -346,20 +352,28 @@ async def report(exchange: Exchange, name: str) -> Report:
         control=campaign.control,
         repeat_bound=bound(exchange),
     )
-    for shard in range(campaign.shards):
-        await _report_shard(exchange, campaign, second, shard, found)
+    canceled = campaign.control is Control.CANCEL
+    read = partial(_read_shard, exchange.store.ledger, campaign, second)
+    async for uids, rows, later in _ahead(read, campaign.shards):
+        for uid in uids:
+            found.add(rows.get(uid, ()), later.get(uid, ()), canceled=canceled)
     return found
 
 
-async def _report_shard(
-    exchange: Exchange, campaign: Campaign, second: Campaign | None, shard: int, found: Report
-) -> None:
-    ledger = exchange.store.ledger
-    rows = rows_by_person(await ledger.rows(campaign.id, shard))
+async def _read_shard(
+    ledger: Ledger, campaign: Campaign, second: Campaign | None, shard: int
+) -> tuple[list[UUID], dict[UUID, list[Row]], dict[UUID, list[Row]]]:
+    """The recipients, and their rows in the campaign and in its fallback."""
+    uids, rows = await asyncio.gather(ledger.members(campaign.id, shard), ledger.rows(campaign.id, shard))
     later = rows_by_person(await ledger.rows(second.id, shard)) if second else {}
-    canceled = campaign.control is Control.CANCEL
-    for uid in await ledger.members(campaign.id, shard):
-        found.add(rows.get(uid, ()), later.get(uid, ()), canceled=canceled)
+    return uids, rows_by_person(rows), later
+
+
+async def _ahead(read: Callable[[int], Awaitable[T]], shards: int) -> AsyncIterator[T]:
+    """What is read of each shard, in order: a few are read at once, for each is little."""
+    for some in batches(range(shards), READ_AHEAD):
+        for found in await asyncio.gather(*map(read, some)):
+            yield found
 
 
 def bound(exchange: Exchange) -> int:
