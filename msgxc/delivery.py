@@ -90,6 +90,7 @@ class Sender:
         chance = Random(self._owner)  # noqa: S311 - jitter, not a secret
         self._calls = Calls(exchange, campaign, self._helm, self._record, chance, share)
         self._busy: set[int] = set()
+        self._asked: set[int] = set()  # the shards that a lane asks for now: another would ask in vain
         self._put_off: Counter[int] = Counter()  # by shard, since it was last loaded
         self.counts = Counts()
 
@@ -139,9 +140,9 @@ class Sender:
         if self._helm.control is not Control.RUN:
             return False
         for shard in sorted(open_shards, key=lambda s: (open_shards[s], s)):
-            if open_shards[shard] > self._now() or shard in self._busy:
+            if open_shards[shard] > self._now() or shard in self._busy or shard in self._asked:
                 continue
-            if lease := await insist(self._claim, shard):
+            if lease := await self._claim(shard):
                 failpoint("claimed")
                 await self._with_lease(lease)
                 return True
@@ -149,6 +150,13 @@ class Sender:
 
     async def _claim(self, shard: int) -> Lease | None:
         """The lease, if it is free. A claim whose answer was lost for good is nobody's until it ends."""
+        self._asked.add(shard)
+        try:
+            return await insist(self._ask_for, shard)
+        finally:
+            self._asked.discard(shard)
+
+    async def _ask_for(self, shard: int) -> Lease | None:
         now = self._now()
         until = now + self._limits.lease_seconds
         return await self._ledger.claim(self._campaign.id, shard, self._owner, now, until)
