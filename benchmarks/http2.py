@@ -203,10 +203,12 @@ def show(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def keep(name: str, rows: list[dict[str, Any]], same: Sequence[str], **more: object) -> Path:
-    """Put rows into benchmarks/results/DATE-name.json; rows with the same key there are replaced."""
+    """Put rows into benchmarks/results/DATE-name.json, with those of the newest file before it; rows with the
+    same key are replaced. Each says when it was measured."""
     now = datetime.now(UTC)
     path = RESULTS / f"{now:%Y-%m-%d}-{name}.json"
-    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    known = sorted(RESULTS.glob(f"????-??-??-{name}.json"))
+    before = json.loads(known[-1].read_text())["rows"] if known else []
     stamp = {"at": now.isoformat(timespec="minutes"), "commit": versions()["commit"]}
     fresh = {tuple(row.get(word) for word in same): {**row, **stamp} for row in rows}
     merged = {tuple(row.get(word) for word in same): row for row in before} | fresh

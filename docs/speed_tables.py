@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.growth import exponent
+from benchmarks.million import PHASES
 from benchmarks.peers.__main__ import HEAD, line
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 PAGE = HERE / "speed.md"
-MANY = 500_000  # recipients
 CHANNELS = {"apns": "APNs", "fcm": "FCM", "webpush": "Web push", "sms": "SMS"}
 
 
@@ -76,24 +76,26 @@ def whole() -> Iterator[str]:
     """The engine beside the others."""
     yield HEAD.strip()
     for row in newest("peers")["rows"]:
-        if row["recipients"] < MANY:
-            yield line(row)
+        yield line(row)
 
 
 def million() -> Iterator[str]:
-    """Large campaigns."""
-    yield "| case | people | seconds: seal, send | n/s | CPU ms/1,000: send, seal | others had | peak MB |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in newest("peers")["rows"]:
-        if row["recipients"] >= MANY:
-            ours, count = row["engine"], row["recipients"]
-            send = count / ours["rate"]
-            seal = count / ours["rate_with_seal"] - send
-            yield (
-                f"| {row['case']}, {row['latency']} ms | {count:,} | {seal:.0f}, {send:.0f} | "
-                f"{ours['rate']:,.0f} | {ours['cpu']:.0f}, {ours['cpu_seal']:.0f} | {ours['others']:.0%} | "
-                f"{ours['peak_mb']:.0f} |"
-            )
+    """Whole campaigns, phase by phase."""
+    yield (
+        "| store | people | whole: s | seal, send, report: s | sender's CPU: seal, send, report: µs each "
+        "| Cassandra's CPU: µs each | others had | peak MB |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in newest("million")["rows"]:
+        if row["staged"]:
+            continue
+        seconds = ", ".join(f"{row['seconds'][phase]:.0f}" for phase in PHASES)
+        spent = ", ".join(f"{row['cpu_us'][phase]:.0f}" for phase in PHASES)
+        server = f"{row['server_cpu_us']:.0f}" if row["server_cpu_us"] else "–"
+        yield (
+            f"| {row['store']} | {row['recipients']:,} | **{row['whole_seconds']:.0f}** | {seconds} | {spent} "
+            f"| {server} | {row['others_had']:.0%} | {row['peak_mb']:.0f} |"
+        )
 
 
 def stages() -> Iterator[str]:
