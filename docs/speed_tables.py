@@ -93,8 +93,8 @@ def million() -> Iterator[str]:
         spent = ", ".join(f"{row['cpu_us'][phase]:.0f}" for phase in PHASES)
         server = f"{row['server_cpu_us']:.0f}" if row["server_cpu_us"] else "–"
         yield (
-            f"| {row['store']} | {row['recipients']:,} | **{row['whole_seconds']:.0f}** | {seconds} | {spent} "
-            f"| {server} | {row['others_had']:.0%} | {row['peak_mb']:.0f} |"
+            f"| {row['store']} | {row['recipients']:,} | **{row['whole_seconds']:.0f}** | {seconds} "
+            f"| {spent} | {server} | {row['others_had']:.0%} | {row['peak_mb']:.0f} |"
         )
 
 

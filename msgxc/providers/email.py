@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sendgrid import SendGridAPIClient
 
+from msgxc import http1
 from msgxc.errors import WrongSettings
+from msgxc.http2 import Request, post_head
 from msgxc.model import Channel, Email, Outcome, Outgoing, Reason, Receipt
 from msgxc.providers import wire
 from msgxc.providers.email_batch import BATCH, FEW, Joined, by_shape, join, lots
 from msgxc.providers.email_document import document
 from msgxc.providers.email_draft import draft
-from msgxc.providers.http import Http
+from msgxc.providers.http import trusted
 from msgxc.providers.mailbox import mailbox
 from msgxc.providers.waiting import rate_limit_reset, retry_after
 
@@ -135,10 +138,18 @@ class SendGridEmail:
 
     def __init__(self, settings: EmailSettings, clock: Callable[[], datetime] = wire.utc_now) -> None:
         self._settings, self._clock = settings, clock
-        self._http = Http(ca=settings.ca, connections=settings.connections, timeout=settings.timeout)
         logging.getLogger("python_http_client").setLevel(logging.INFO)  # below: addresses and the key
         request = draft(SendGridAPIClient(settings.api_key, host=settings.url).client, {})
-        self._url, self._headers = request.full_url, dict(request.header_items())
+        at = urlsplit(request.full_url)
+        fields = {name.lower(): value for name, value in request.header_items()}
+        self._head, self._path = post_head(at.netloc, fields, ()), at.path.encode()
+        self._client = http1.client(
+            at.hostname or "",
+            at.port or 443,
+            trusted(settings.ca),
+            connections=settings.connections,
+            connect=settings.timeout,
+        )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
@@ -158,7 +169,7 @@ class SendGridEmail:
         """Close the connections and end the threads; a later send opens new ones."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
-        await self._http.close()
+        await self._client.close()
 
     async def _lot(
         self, batch: Sequence[Outgoing], to: Sequence[str], lot: Sequence[int], until: float
@@ -200,11 +211,8 @@ class SendGridEmail:
 
     async def _call(self, body: dict[str, Any], until: float) -> tuple[Receipt, set[int]]:
         """One answer: the receipt for all, and which personalizations it names as the fault."""
-        left = until - asyncio.get_running_loop().time()
-        try:
-            answer = await self._http.post(
-                self._url, body=wire.to_json(body), headers=self._headers, seconds=left
-            )
-        except (wire.NotSent, wire.Lost) as failure:
-            return wire.unanswered(failure), set()
-        return receipt(answer, self._clock()), at_fault(answer) & set(range(len(body["personalizations"])))
+        request = Request(self._head, self._path, (), wire.to_json(body))
+        (end,) = await self._client.send([request], until)
+        bad = at_fault(end) if isinstance(end, wire.Answer) else set()
+        said = wire.ended(end, receipt, self._clock())
+        return said, bad & set(range(len(body["personalizations"])))

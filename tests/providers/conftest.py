@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -45,6 +46,18 @@ async def connect(settings_for: Callable[..., Any]) -> AsyncIterator[Connect]:
     yield make
     for provider in made:
         await provider.close()
+    await _hung_up()
+
+
+async def _hung_up() -> None:
+    """Wait until no socket is left. aiohttp gives up a request whose time is over, and leaves it to the loop
+    to end TLS: on a busy machine the test's loop could end first, and whichever test is at it when Python
+    finds the open socket would fail."""
+    sockets = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]
+    for _ in range(200):
+        if len(sockets) <= 1:  # the loop's own
+            return
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
