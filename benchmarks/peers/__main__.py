@@ -34,7 +34,13 @@ from benchmarks.senders import Job as Sender
 from msgxc.model import Channel
 
 #: What suits a sender that has its core to itself, whatever the provider's latency.
-TUNED: dict[str, Any] = {"windows_at_once": 20, "in_flight": 1000, "flush": 50, "fcm_per_minute": 0}
+TUNED: dict[str, Any] = {
+    "windows_at_once": 40,
+    "in_flight": 2000,
+    "slice_size": 100_000,
+    "flush": 50,
+    "fcm_per_minute": 0,
+}
 OWN = ROOT / "benchmarks" / "templates"
 
 
