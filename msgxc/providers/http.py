@@ -1,4 +1,4 @@
-"""The kept HTTP/1.1 client of email, and of fcm, webpush and sms if so wished (aiohttp).
+"""The kept HTTP/1.1 client of push services without HTTP/2, and of fcm, webpush and sms if so wished (aiohttp).
 
 It tells of a failure whether the request left.
 """
