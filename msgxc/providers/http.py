@@ -1,4 +1,4 @@
-"""The kept HTTP/1.1 client of push services without HTTP/2, and of fcm, webpush and sms if so wished (aiohttp).
+"""Kept HTTP/1.1 connections of aiohttp: for push services without HTTP/2, and for the library transports.
 
 It tells of a failure whether the request left.
 """
