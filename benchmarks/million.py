@@ -28,7 +28,7 @@ from benchmarks.crash_run import cassandra
 from benchmarks.engine import Job
 from benchmarks.fake import Fake, build_fake, fake_provider
 from benchmarks.http2 import keep
-from benchmarks.machine import PROVIDER_CORE, ROOT, pin, process_cpu
+from benchmarks.machine import ROOT, process_cpu
 from benchmarks.peers.__main__ import TUNED, setting
 from msgxc.model import Channel
 
@@ -87,7 +87,6 @@ def _campaign(fake: Fake, job: Job, server: int) -> dict[str, Any]:
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """The whole of it."""
-    pin(PROVIDER_CORE)
     build_fake()
     with (
         tempfile.TemporaryDirectory(prefix="msgxc-million-") as name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
@@ -68,7 +69,7 @@ async def enlist(settings: Settings, count: int, channels: dict[Channel, int]) -
     try:
         await store.apply_schema()
         await store.open()
-        for some in batches(people(count, channels), 1000):
-            await store.directory.put(some)
+        for some in batches(people(count, channels), 8000):
+            await asyncio.gather(*(store.directory.put(part) for part in batches(some, 1000)))
     finally:
         await store.close()

@@ -141,8 +141,8 @@ def audience() -> Iterator[str]:
             f"{read['wall']:.2f}, {read['cpu']:.2f} | {row['base_mb']:.0f}, {row['peak_mb']:.0f} |"
         )
     if len(rows) > 1:
-        seal, read = (exponent([(row["x"], row[what]["wall"]) for row in rows]) for what in ("seal", "read"))
-        yield f"\nFitted over all sizes: sealing grows as people^{seal:.2f}, reading as people^{read:.2f}."
+        seal, read = (exponent([(row["x"], row[what]["cpu"]) for row in rows]) for what in ("seal", "read"))
+        yield f"\nCPU seconds, fitted over all: sealing grows as people^{seal:.2f}, reading ^{read:.2f}."
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {

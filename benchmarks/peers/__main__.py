@@ -249,7 +249,7 @@ def main() -> None:
     print(HEAD)
     for row in measured(asked):
         print(line(row), flush=True)
-        keep("peers", [row], ("case", "latency", "recipients"))
+        keep("peers", [row], ("case", "latency"))
 
 
 if __name__ == "__main__":
