@@ -16,7 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
-WIDTH, LEFT, RIGHT, TOP, BAR = 800, 225, 190, 58, 26
+WIDTH, LEFT, RIGHT, TOP, BAR = 830, 255, 190, 58, 26
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 
