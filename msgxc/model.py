@@ -166,8 +166,12 @@ class Shape:
 
     def filled(self, values: Sequence[str]) -> tuple[str, str]:
         """The HTML and the plain text with these values between the pieces, first the HTML's."""
-        own = len(self.html) - 1
-        return filled(self.html, values[:own]), filled(self.text, values[own:])
+        return filled(self.html, values[: self.gaps]), filled(self.text, values[self.gaps :])
+
+    @property
+    def gaps(self) -> int:
+        """How many of the values are the HTML's."""
+        return len(self.html) - 1
 
 
 def filled(pieces: Sequence[str], values: Sequence[str]) -> str:
@@ -205,12 +209,12 @@ class Email:
     @property
     def html(self) -> str:
         """The page."""
-        return self.shape.filled(self.values)[0]
+        return filled(self.shape.html, self.values[: self.shape.gaps])
 
     @property
     def text(self) -> str:
         """The plain text."""
-        return self.shape.filled(self.values)[1]
+        return filled(self.shape.text, self.values[self.shape.gaps :])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Email):
