@@ -16,20 +16,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from sendgrid import SendGridAPIClient
 
-from msgxc import http1
 from msgxc.errors import WrongSettings
-from msgxc.http2 import Request, post_head
 from msgxc.model import Channel, Email, Outcome, Outgoing, Reason, Receipt
 from msgxc.providers import wire
 from msgxc.providers.email_batch import BATCH, FEW, Joined, by_shape, join, lots
 from msgxc.providers.email_document import document
 from msgxc.providers.email_draft import draft
-from msgxc.providers.http import trusted
 from msgxc.providers.mailbox import mailbox
+from msgxc.providers.one_url import OneUrl
 from msgxc.providers.waiting import rate_limit_reset, retry_after
 
 if TYPE_CHECKING:
@@ -140,15 +137,12 @@ class SendGridEmail:
         self._settings, self._clock = settings, clock
         logging.getLogger("python_http_client").setLevel(logging.INFO)  # below: addresses and the key
         request = draft(SendGridAPIClient(settings.api_key, host=settings.url).client, {})
-        at = urlsplit(request.full_url)
-        fields = {name.lower(): value for name, value in request.header_items()}
-        self._head, self._path = post_head(at.netloc, fields, ()), at.path.encode()
-        self._client = http1.client(
-            at.hostname or "",
-            at.port or 443,
-            trusted(settings.ca),
+        self._mail_send = OneUrl(
+            request.full_url,
+            dict(request.header_items()),
+            ca=settings.ca,
             connections=settings.connections,
-            connect=settings.timeout,
+            timeout=settings.timeout,
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
 
@@ -169,7 +163,7 @@ class SendGridEmail:
         """Close the connections and end the threads; a later send opens new ones."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
-        await self._client.close()
+        await self._mail_send.close()
 
     async def _lot(
         self, batch: Sequence[Outgoing], to: Sequence[str], lot: Sequence[int], until: float
@@ -211,8 +205,7 @@ class SendGridEmail:
 
     async def _call(self, body: dict[str, Any], until: float) -> tuple[Receipt, set[int]]:
         """One answer: the receipt for all, and which personalizations it names as the fault."""
-        request = Request(self._head, self._path, (), wire.to_json(body))
-        (end,) = await self._client.send([request], until)
+        (end,) = await self._mail_send.send([wire.to_json(body)], until)
         bad = at_fault(end) if isinstance(end, wire.Answer) else set()
         said = wire.ended(end, receipt, self._clock())
         return said, bad & set(range(len(body["personalizations"])))

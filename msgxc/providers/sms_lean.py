@@ -6,13 +6,11 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from twilio.rest import Client as Twilio
 
-from msgxc import http1
-from msgxc.http2 import Client, Request, Result, post_head
-from msgxc.providers.http import trusted
+from msgxc.http2 import Request, Result
+from msgxc.providers.one_url import OneUrl
 from msgxc.providers.wire import form_value
 
 #: Their values are the same in many messages, and belong to nobody.
@@ -40,35 +38,19 @@ class Lean:
     def __init__(
         self, twilio: Twilio, uri: str, *, ca: Path | None, connections: int, timeout: float
     ) -> None:
-        at = urlsplit(twilio.get_hostname(uri))
         login = b64encode(":".join(twilio.auth).encode()).decode()
         fields = {**twilio.get_headers("POST", None), "Authorization": f"Basic {login}"}
-        fields["Accept-Encoding"] = "identity"
-        self._head = post_head(at.netloc, {name.lower(): value for name, value in fields.items()}, ())
-        self._host, self._port, self._path = at.hostname or "", at.port or 443, at.path.encode()
-        self._ca, self._connections, self._timeout = ca, connections, timeout
-        self.client: Client | None = None
+        url = twilio.get_hostname(uri)
+        self._messages = OneUrl(url, fields, ca=ca, connections=connections, timeout=timeout)
 
     async def send(self, forms: Sequence[Mapping[str, str]], until: float) -> list[Result]:
         """How each request ended, in order, at a time of the event loop at the latest."""
-        return await self._open().send([self.request(form) for form in forms], until)
+        return await self._messages.send(map(encoded, forms), until)
 
     def request(self, form: Mapping[str, str]) -> Request:
         """What leaves for one form."""
-        return Request(self._head, self._path, (), encoded(form))
+        return self._messages.request(encoded(form))
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""
-        if self.client is not None:
-            await self.client.close()
-
-    def _open(self) -> Client:
-        if self.client is None:
-            self.client = http1.client(
-                self._host,
-                self._port,
-                trusted(self._ca),
-                connections=self._connections,
-                connect=self._timeout,
-            )
-        return self.client
+        await self._messages.close()
