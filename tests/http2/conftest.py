@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -166,3 +167,20 @@ def uvicorn_peer(serve, certificate: Certificate) -> Callable[[str], int]:
         return _await_port(serve(*command, cwd=HERE / "peer"), port)
 
     return start
+
+
+@pytest.fixture
+async def listen(certificate):
+    """Starts a server that the test steers; none of them may have found fault with what it read."""
+    made = []
+
+    async def start(server, *protocols: str, port: int = 0, of=certificate):
+        await server.listen(of.server(*(protocols or server.protocols)), port)
+        made.append(server)
+        return server
+
+    yield start
+    for server in made:
+        server.close()
+    await asyncio.sleep(0.05)
+    assert [server.faults for server in made] == [[]] * len(made)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 
 import h11
+from listening import Listening
 
 OK = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
 
@@ -61,31 +61,22 @@ class Door(asyncio.Protocol):
         asyncio.get_running_loop().call_later(seconds, self.say, data)
 
 
-class Server:
+class Server(Listening):
     """Listens until it is closed. `answer(door, name)` is called when a request is there, `met` when a
     connection is.
     """
+
+    protocols = ("http/1.1",)
+    door = Door
 
     def __init__(
         self,
         answer: Callable[[Door, bytes], object] = Door.ok,
         met: Callable[[Door], object] = lambda door: None,
     ) -> None:
+        super().__init__()
         self.answer, self.met = answer, met
-        self.doors: list[Door] = []
-        self.faults: list[str] = []
-        self.port = 0
 
     @property
     def asked(self) -> list[bytes]:
         return [name for door in self.doors for name in door.asked]
-
-    async def listen(self, tls: ssl.SSLContext, port: int = 0) -> None:
-        loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Door(self), "127.0.0.1", port, ssl=tls)
-        self.port = self._listening.sockets[0].getsockname()[1]
-
-    def close(self) -> None:
-        self._listening.close()
-        for door in self.doors:
-            door.transport.abort()

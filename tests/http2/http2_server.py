@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 
 from h2.config import H2Configuration
@@ -12,6 +11,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
+from listening import Listening
 
 
 class Door(asyncio.Protocol):
@@ -90,23 +90,14 @@ class Door(asyncio.Protocol):
             self.transport.write(self.h2.data_to_send())
 
 
-class Server:
+class Server(Listening):
     """Listens until it is closed. `answer(door, stream)` is called when a request is there."""
 
+    protocols = ("h2",)
+    door = Door
+
     def __init__(self, answer: Callable[[Door, int], None] = Door.ok, **settings: int) -> None:
+        super().__init__()
         self.answer, self.settings = answer, settings
         self.speaks, self.deaf = True, False
-        self.doors: list[Door] = []
         self.asked: list[str] = []
-        self.faults: list[Exception] = []
-        self.port = 0
-
-    async def listen(self, tls: ssl.SSLContext, port: int = 0) -> None:
-        loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Door(self), "127.0.0.1", port, ssl=tls)
-        self.port = self._listening.sockets[0].getsockname()[1]
-
-    def close(self) -> None:
-        self._listening.close()
-        for door in self.doors:
-            door.transport.abort()

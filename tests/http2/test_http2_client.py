@@ -25,23 +25,6 @@ def soon(seconds: float = 5.0) -> float:
 
 
 @pytest.fixture
-async def listen(certificate):
-    """Starts a Server; none of them may have found fault with what it read."""
-    made: list[Server] = []
-
-    async def start(server: Server, *protocols: str, port: int = 0, of=certificate) -> Server:
-        await server.listen(of.server(*(protocols or ("h2",))), port)
-        made.append(server)
-        return server
-
-    yield start
-    for server in made:
-        server.close()
-    await asyncio.sleep(0.05)
-    assert [server.faults for server in made] == [[]] * len(made)
-
-
-@pytest.fixture
 async def connect(certificate):
     """Makes a client of a port, and closes it afterwards."""
     made: list[Client] = []
