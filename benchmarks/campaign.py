@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine, prefect_share, table
-from benchmarks.engine import Job, settings
+from benchmarks.engine import Job, apart, settings
 from benchmarks.people import PUSH_MIX
 from benchmarks.ways import WAYS
 from msgxc.errors import MsgxcError
@@ -159,14 +159,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="msgxc-bench-") as folder:
             job = Job(folder, "", self.asked.prefect_recipients, PUSH)
             with self._says(f"People for {job.recipients:,} through Prefect"):
-                document = {name: getattr(job, name) for name in job.__slots__}
-                command = [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.engine",
-                    json.dumps({**document, "enlist": True}),
-                ]
-                subprocess.run(command, stdout=subprocess.DEVNULL, cwd=machine.ROOT, check=True)
+                apart(replace(job, enlist=True))
             self.console.print(f"Campaign to {job.recipients:,} through Prefect's server and worker")
             self.results["prefect"] = prefect_share.measure(settings(job), job.recipients, self.console)
 

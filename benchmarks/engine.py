@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import people
-from benchmarks.machine import SENDER_CORE, Core, memory_mb, pin
+from benchmarks.machine import ROOT, SENDER_CORE, Core, memory_mb, pin
 from benchmarks.stages import STAGE, Loop, Meter, meter_exchange, meter_turns
 from msgxc import campaigns
 from msgxc.campaign import CampaignSpec, Fallback, Sending
@@ -155,6 +157,17 @@ def run(job: Job) -> dict[str, Any]:
     factory = (lambda: Loop(meter)) if meter else None
     with asyncio.Runner(loop_factory=factory) as runner:
         return asdict(runner.run(campaign(job, meter)))
+
+
+def apart(job: Job) -> dict[str, Any]:
+    """Do the job in a process of its own, whatever this one's settings are; what it found."""
+    command = [sys.executable, "-m", "benchmarks.engine", json.dumps(asdict(job))]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
+    said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise SystemExit(f"the engine, {job.name}:\n{said.stdout[-500:]}{said.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice, pairwise
 from math import log
 from pathlib import Path
@@ -25,7 +25,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from benchmarks.engine import Job, settings, spec
+from benchmarks.engine import Job, apart, settings, spec
 from benchmarks.fake import Fake, build_fake, fake_provider
 from benchmarks.http2 import keep
 from benchmarks.machine import ROOT, SENDER_CORE, memory_mb, pin
@@ -144,9 +144,9 @@ def _campaign(fake: Fake, number: int, tuned: dict[str, Any], recipients: int) -
     """One campaign by so many processes, on all cores."""
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "sandbox").symlink_to(fake.folder)
-        job = asdict(Job(home=home, name="growth", recipients=recipients, channels={"apns": 1}, tuned=tuned))
-        enlist = [sys.executable, "-m", "benchmarks.engine", json.dumps({**job, "enlist": True})]
-        subprocess.run(enlist, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        wanted = Job(home=home, name="growth", recipients=recipients, channels={"apns": 1}, tuned=tuned)
+        apart(replace(wanted, enlist=True))
+        job = asdict(wanted)
         plan = _answer(_child({"what": "prepare", "job": job}))
         bounds = [plan["shards"] * n // number for n in range(number + 1)]
         taken = fake.taken()

@@ -12,23 +12,20 @@ takes what both leave it of the two cores. Enlisting the people comes before, an
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from benchmarks.crash_run import cassandra
-from benchmarks.engine import Job
+from benchmarks.engine import Job, apart
 from benchmarks.fake import Fake, build_fake, fake_provider
 from benchmarks.http2 import keep
-from benchmarks.machine import ROOT, process_cpu
+from benchmarks.machine import process_cpu
 from benchmarks.peers.__main__ import TUNED, setting
 from msgxc.model import Channel
 
@@ -52,23 +49,13 @@ def _store(name: str, folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
         node.kill()
 
 
-def _run(job: Job) -> dict[str, Any]:
-    """A process that enlists, or sends; what it found."""
-    command = [sys.executable, "-m", "benchmarks.engine", json.dumps(asdict(job))]
-    said = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if said.returncode:
-        raise SystemExit(f"the engine ended with {said.returncode}")
-    found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
-    return found
-
-
 def _campaign(fake: Fake, job: Job, server: int) -> dict[str, Any]:
     """One campaign, and what each phase cost."""
     begun = time.monotonic()
-    _run(replace(job, enlist=True))
+    apart(replace(job, enlist=True))
     enlisted, taken = time.monotonic() - begun, fake.taken()
     before = process_cpu(server) if server else 0.0
-    found = _run(job)
+    found = apart(job)
     if fake.taken() - taken != job.recipients:
         raise SystemExit(f"the provider took {fake.taken() - taken} of {job.recipients}")
     each = 1e6 / job.recipients

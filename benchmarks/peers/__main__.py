@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.engine import Job
+from benchmarks.engine import Job, apart
 from benchmarks.fake import BUILT, Fake, build_fake, build_peers, fake_provider
 from benchmarks.http2 import child, go, keep, ours, write_messages
 from benchmarks.machine import ROOT
@@ -118,7 +116,7 @@ class Ground:
     def _engine(self, home: Path, *, enlist: bool = False, staged: bool = False) -> dict[str, Any]:
         job = Job(
             home=str(home),
-            name="bench",
+            name=self.name,
             recipients=self.asked.recipients,
             channels={str(self.case.channel): 1},
             enlist=enlist,
@@ -126,13 +124,7 @@ class Ground:
             template=self.case.template,
             tuned=self.tuned,
         )
-        command = [sys.executable, "-m", "benchmarks.engine", json.dumps(asdict(job))]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
-        said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-        if said.returncode:
-            raise SystemExit(f"the engine, {self.name}:\n{said.stdout[-500:]}{said.stderr[-2000:]}")
-        found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
-        return found
+        return apart(job)
 
     def beside(self) -> dict[str, float]:
         """What the engine is compared with."""
