@@ -6,7 +6,8 @@ Adapters classify (providers/*), this module decides, the delivery engine obeys.
 from __future__ import annotations
 
 from random import Random
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from msgxc.campaign import InDoubt
 from msgxc.ledger import Mark
@@ -18,7 +19,7 @@ LONGEST_WAIT = 300.0
 FIRST_WAIT_OF = {Channel.FCM: 10.0}
 
 
-class Next(NamedTuple):
+class Next(Struct, frozen=True, gc=False):
     """`mark` is recorded. `wait` (LATER only): seconds until the next try.
 
     prune: the address is dead. suppress: nothing may be sent to it any more. halt: the provider refuses us

@@ -7,11 +7,13 @@ cannot take a row back. What a row means is computed from its marks, by preceden
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from msgxc.campaign import CampaignSpec
 from msgxc.model import Channel
@@ -89,7 +91,7 @@ class Lease:
     until: float
 
 
-class Intent(NamedTuple):
+class Intent(Struct, frozen=True, gc=False):
     """What a window was about to send: one delivery, for the `attempt`-th time."""
 
     uid: UUID
@@ -108,7 +110,7 @@ class Window:
     done: bool = False
 
 
-class Result(NamedTuple):
+class Result(Struct, frozen=True, gc=False):
     """One mark to record. `reason` is a Reason or a Skip; `code` the provider's word; `ref` its message id.
 
     `attempt` counts the tries so far (LATER and FAILED only).
@@ -125,14 +127,13 @@ class Result(NamedTuple):
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True, gc=False):
     """What the ledger knows of one delivery (or, under NO_DELIVERY, of one skipped recipient)."""
 
     uid: UUID
     delivery: UUID
     channel: Channel | None
-    marks: Mapping[Mark, datetime] = field(default_factory=dict)
+    marks: Mapping[Mark, datetime] = struct_field(default_factory=dict)
     reason: str = ""
     code: str = ""
     ref: str = ""
@@ -162,8 +163,10 @@ def merge(row: Row | None, result: Result) -> Row:
     Commutative in what counts (the set of marks), idempotent; LATER alone moves, and only forward.
     """
     if row is None:
-        uid, delivery, channel, mark, at, reason, code, ref, attempt = result
-        return Row(uid, delivery, channel, {mark: at}, reason, code, ref, attempt)
+        said, marks = result, {result.mark: result.at}
+        return Row(
+            said.uid, said.delivery, said.channel, marks, said.reason, said.code, said.ref, said.attempt
+        )
     marks = dict(row.marks)
     if result.mark is Mark.LATER:
         marks[Mark.LATER] = max(result.at, marks.get(Mark.LATER, result.at))

@@ -12,9 +12,10 @@ from binascii import Error
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import NamedTuple
 from urllib.parse import quote
 from uuid import UUID
+
+from msgspec import Struct
 
 from msgxc.errors import WrongInput
 from msgxc.ids import base64url
@@ -25,7 +26,7 @@ _CHANNELS = tuple(Channel)  # a token holds the place: new channels go to the en
 _PLACES = {channel: bytes((place,)) for place, channel in enumerate(_CHANNELS)}
 
 
-class Handle(NamedTuple):
+class Handle(Struct, frozen=True, gc=False):
     """One delivery, as a receipt's token names it."""
 
     campaign: UUID

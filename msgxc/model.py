@@ -1,8 +1,9 @@
 """The words of the exchange, as frozen records. Pure: no I/O, no clock, no chance.
 
 Each word is explained once, in docs/glossary.md. Times are aware datetimes in UTC; a naive one is refused
-where it would be stored. What is made once or more for each message is a named tuple: it is built in half the
-time of a frozen dataclass.
+where it would be stored. What is made once or more for each message is a struct of msgspec's: made in a
+fifteenth of the time of a frozen dataclass, and unknown to the garbage collector, for none is part of a
+cycle.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 Attribute = str | int | float | bool | None
 
@@ -60,8 +63,7 @@ class Urgency(IntEnum):
     HIGH = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True, gc=False):
     """One push token, or one web push subscription (then `token` is its endpoint URL)."""
 
     channel: Channel
@@ -79,8 +81,7 @@ class Device:
             raise ValueError("a device's registration time needs a time zone")
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True, gc=False):
     """One addressed person: all that is personal, and nothing of it leaves the recipient tables.
 
     `channels` is the recipient's own preference: None means every channel, an empty set means none (`~`).
@@ -96,7 +97,7 @@ class Recipient:
     channels: frozenset[Channel] | None = None
     devices: tuple[Device, ...] = ()
     consents: frozenset[str] = frozenset()
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = struct_field(default_factory=dict)
     last_seen: datetime | None = None
     created: datetime | None = None
 
@@ -128,8 +129,7 @@ class Thread:
     template: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(Struct, frozen=True, gc=False):
     """A recipient's membership of a thread; `channels` is their preference for it (the old `prefs`)."""
 
     tid: UUID
@@ -140,15 +140,14 @@ class Subscription:
 # -- content: what a message says, per kind of channel ------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Struct, frozen=True, gc=False):
     """What a device, a browser or an open websocket shows. `data` goes to the app as it is."""
 
     title: str
     body: str
     url: str = ""
     image: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = struct_field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,8 +230,7 @@ class Email:
         return f"Email({len(self.subject)}, {len(self.html)}, {len(self.text)} characters)"
 
 
-@dataclass(frozen=True, slots=True)
-class Sms:
+class Sms(Struct, frozen=True, gc=False):
     """One text message, before segmentation."""
 
     text: str
@@ -244,7 +242,7 @@ Content = Push | Email | Sms
 # -- deliveries and what became of them ---------------------------------------------------------------------
 
 
-class Target(NamedTuple):
+class Target(Struct, frozen=True, gc=False):
     """Where one delivery goes: the channel and the one address on it."""
 
     channel: Channel
@@ -252,7 +250,7 @@ class Target(NamedTuple):
     device: Device | None = None  # only for channels of devices
 
 
-class Outgoing(NamedTuple):
+class Outgoing(Struct, frozen=True, gc=False):
     """One delivery, ready for its provider.
 
     `delivery` is the same for every retry by any process. `collapse` is the identity under which a repeat
@@ -303,7 +301,7 @@ class Reason(StrEnum):
     NOT_ACKNOWLEDGED = "not_acknowledged"  # no session of the recipient answered (websocket)
 
 
-class Receipt(NamedTuple):
+class Receipt(Struct, frozen=True, gc=False):
     """A provider's answer for one delivery, in normal form.
 
     `code` is the provider's own word (never free text: it could hold an address). `ref` is the provider's

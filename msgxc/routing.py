@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from msgxc.campaign import CampaignSpec, Purpose, Spread
 from msgxc.model import DEVICE_CHANNELS, Channel, Recipient, Skip, Subscription, Target, Thread
@@ -29,7 +30,7 @@ class Offer:
     disabled: bool = False  # the thread's channels are `~`, or it is archived
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True, gc=False):
     """Where the message goes, or why not. `turned_down`: each channel that was not taken, and its reason."""
 
     targets: tuple[Target, ...] = ()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import UUID
+
+from msgspec import structs
 
 from msgxc import ids
 from msgxc.errors import WrongInput
@@ -46,7 +47,7 @@ async def enlist(exchange: Exchange, uid: UUID, device: Device) -> bool:
     """
     if device.channel is Channel.WEBPUSH and not is_allowed(device.token, push_hosts(exchange)):
         raise WrongInput("the subscription's push service is not on the list (MSGXC_WEBPUSH_HOSTS)")
-    now = replace(device, registered=datetime.fromtimestamp(exchange.clock(), UTC))
+    now = structs.replace(device, registered=datetime.fromtimestamp(exchange.clock(), UTC))
     address = ids.address_hash(exchange.key, device.channel, device.token)
     return await exchange.store.directory.enlist(uid, now, address) is not None
 

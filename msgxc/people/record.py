@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 from uuid import UUID
+
+from msgspec import structs
 
 from msgxc import ids
 from msgxc.model import Attribute, Channel, Device, Recipient
@@ -135,7 +137,7 @@ def merge(before: Recipient | None, made: Draft, uid: UUID, now: datetime) -> Re
         return Recipient(uid, attributes=attributes, devices=devices, **{"created": now, **scalars})
     if before.last_seen and "last_seen" in scalars:
         scalars = {**scalars, "last_seen": max(before.last_seen, scalars["last_seen"])}
-    return replace(
+    return structs.replace(
         before,
         attributes={**before.attributes, **attributes} if attributes else before.attributes,
         devices=merge_devices(before.devices, made.devices),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import process_time
 from uuid import UUID
 
 from jinja2 import nodes
+from msgspec import structs
 
 from msgxc.errors import MsgxcError
 from msgxc.model import Attribute, Channel, Content, Recipient
@@ -72,7 +73,7 @@ def preview(
     """The message as one recipient would get it; without a person: an example, with all that is used."""
     if person is None:
         person = _filled(template.part(channel, lang), "example")
-    person = replace(person, lang=lang or person.lang)
+    person = structs.replace(person, lang=lang or person.lang)
     given = dict.fromkeys(_used(template.part(channel, person.lang), "values"), "example") | dict(
         values or {}
     )
@@ -98,7 +99,7 @@ def _trouble(template: Template, channel: Channel, lang: str, now: Clock) -> lis
         return [str(error)]
     wrong: list[str] = []
     for word, number in (("example", "example"), ("3", 3)):
-        person = replace(_filled(part, number), lang=lang)
+        person = structs.replace(_filled(part, number), lang=lang)
         values = dict.fromkeys(_used(part, "values"), word)
         try:
             render(template, channel, person, values=values, links=LINKS, now=now, campaign="check")
@@ -111,7 +112,7 @@ def _trouble(template: Template, channel: Channel, lang: str, now: Clock) -> lis
 
 def _filled(part: Part, filling: Attribute) -> Recipient:
     used: dict[str, Attribute] = dict.fromkeys(_used(part, "attributes"), filling)
-    return replace(EXAMPLE, attributes={**used, **EXAMPLE.attributes})
+    return structs.replace(EXAMPLE, attributes={**used, **EXAMPLE.attributes})
 
 
 def _used(part: Part, name: str) -> set[str]:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from samples import NOW, offers, recipients, subscriptions
 
 from msgxc.campaign import CampaignSpec, Purpose, Sending, Spread
@@ -25,7 +26,7 @@ def person(**changes: object) -> Recipient:
         devices=(Device(Channel.APNS, "t1", NOW), Device(Channel.FCM, "t2", NOW)),
         consents=frozenset({"marketing"}),
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return structs.replace(base, **changes)  # type: ignore[arg-type]
 
 
 def everything(*channels: Channel, purpose: Purpose = Purpose.MARKETING, **more: object) -> Offer:

@@ -9,13 +9,14 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from msgxc import campaigns
 from msgxc.campaign import CampaignSpec, Fallback, Sending
@@ -44,7 +45,7 @@ def person(*devices: Device, **more: object) -> Recipient:
     usual = Recipient(
         uuid4(), "Ada 🌱 Lovelace", lang="en", devices=devices, consents=frozenset({"marketing"})
     )
-    return replace(usual, **more)  # type: ignore[arg-type]
+    return structs.replace(usual, **more)  # type: ignore[arg-type]
 
 
 def crowd(count: int, channel: Channel = Channel.APNS, word: str = "ok") -> list[Recipient]:

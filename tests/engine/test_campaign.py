@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
 from conftest_engine import NEVER, Ground, crowd, device, enlist, person, send, spec
+from msgspec import structs
 
 from msgxc import campaigns
 from msgxc.campaign import Audience, CampaignSpec, Cohort, Fallback, InDoubt, People, Sending, Where
@@ -211,8 +211,8 @@ async def test_the_look_is_at_the_window_not_at_the_seal(exchange: Exchange, gro
     await enlist(exchange, ground, people)
     planned = await campaigns.plan(exchange, spec("look"))
     await campaigns.seal(exchange, planned.id)
-    await exchange.store.directory.put([replace(people[0], consents=frozenset())])
-    await exchange.store.directory.put([replace(people[1], channels=frozenset())])
+    await exchange.store.directory.put([structs.replace(people[0], consents=frozenset())])
+    await exchange.store.directory.put([structs.replace(people[1], channels=frozenset())])
     await exchange.store.directory.erase([people[2].uid])
     await campaigns.send_slice(exchange, planned.id, 0, planned.shards, stop=NEVER)
     assert set(ground.by_person()) == {people[3].uid}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from fault_world import NEVER, PATIENCE, World, crowd, device, fresh, on_sqlite, person, together, until
+from msgspec import structs
 
 from msgxc import campaigns, ids
 from msgxc.campaign import Audience, Subscribers
@@ -25,11 +25,11 @@ Withdraw = Callable[[World, Recipient], Awaitable[None]]
 
 
 async def no_consent(world: World, who: Recipient) -> None:
-    await world.exchange.store.directory.put([replace(who, consents=frozenset())])
+    await world.exchange.store.directory.put([structs.replace(who, consents=frozenset())])
 
 
 async def muted(world: World, who: Recipient) -> None:
-    await world.exchange.store.directory.put([replace(who, channels=frozenset())])
+    await world.exchange.store.directory.put([structs.replace(who, channels=frozenset())])
 
 
 async def erased(world: World, who: Recipient) -> None:
@@ -151,7 +151,7 @@ async def test_27_a_device_goes_away_while_it_is_put_off(world: World) -> None:
     now = time.time()
     stopped = world.through(clock=lambda: now)  # nobody who is put off is due again
     await campaigns.send_slice(stopped, planned.id, 0, planned.shards, stop=NEVER, patient=False)
-    moved = [replace(who, devices=(device(Channel.APNS, fresh("ok")),)) for who in moves]
+    moved = [structs.replace(who, devices=(device(Channel.APNS, fresh("ok")),)) for who in moves]
     await world.enlist("put-off-gone", moved)
     for who in leaves:
         assert await world.exchange.store.directory.prune(who.uid, who.devices[0].token, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
+from msgspec import structs
 
 from msgxc import ids, links
 from msgxc.campaign import Audience, CampaignSpec, People, Sending
@@ -173,4 +174,4 @@ def signed_events(body: bytes, stamp: str, key: ec.EllipticCurvePrivateKey = SEN
 
 def with_consent(person: Recipient, *consents: str) -> Recipient:
     """The same person, who agrees to these."""
-    return replace(person, consents=frozenset(consents))
+    return structs.replace(person, consents=frozenset(consents))

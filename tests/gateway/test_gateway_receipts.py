@@ -11,6 +11,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from gateway_world import PUBLIC, SENDGRID, TWILIO, World, signed_events
+from msgspec import structs
 from sendgrid.helpers.eventwebhook import EventWebhook
 from twilio.request_validator import RequestValidator
 
@@ -83,7 +84,7 @@ async def test_an_event_with_a_token_that_is_not_ours_changes_no_row(world: Worl
     """A token for one delivery does not do for another, and one letter more does not do at all."""
     person = await world.person()
     handle = await world.delivery(person, Channel.EMAIL)
-    sms = handle._replace(channel=Channel.SMS)
+    sms = structs.replace(handle, channel=Channel.SMS)
     tokens = [
         "",
         "x",

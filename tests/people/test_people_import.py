@@ -8,12 +8,12 @@ import gzip
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from msgxc import ids
 from msgxc.errors import NotFound, StoreUnavailable, WrongInput
@@ -359,4 +359,4 @@ def test_devices_of_unknown_age_are_older_than_any_news() -> None:
     """A token without a registration time can always be pruned: its time is before any provider's answer."""
     (device,) = fields.tokens("t", Channel.APNS)
     assert device.registered < datetime(2000, 1, 1, tzinfo=UTC)
-    assert replace(device, registered=NOW).registered > device.registered
+    assert structs.replace(device, registered=NOW).registered > device.registered

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from store_samples import WORDS, at, device, gathered, person, uids
 
 from msgxc.expression import Condition
@@ -45,8 +45,8 @@ async def test_the_later_write_replaces_everything(store: Store) -> None:
     first = person()
     later = [
         Recipient(first.uid, name="another"),
-        replace(first, channels=frozenset(), devices=first.devices[1:]),
-        replace(first, channels=None),
+        structs.replace(first, channels=frozenset(), devices=first.devices[1:]),
+        structs.replace(first, channels=None),
     ]
     await store.directory.put([first])
     for record in later:
@@ -57,7 +57,7 @@ async def test_the_later_write_replaces_everything(store: Store) -> None:
 async def test_of_two_records_in_one_batch_the_later_wins(store: Store) -> None:
     """A uid that stands twice in a batch ends as its last record."""
     first = person()
-    last = replace(first, name="last", devices=(), last_seen=None)
+    last = structs.replace(first, name="last", devices=(), last_seen=None)
     await store.directory.put([first, last])
     assert (await store.directory.get([first.uid]))[first.uid] == last
 
@@ -73,7 +73,7 @@ async def test_unknown_people_are_left_out(store: Store) -> None:
 
 async def test_a_naive_time_is_refused(store: Store) -> None:
     """A time without a zone is refused before anything is written."""
-    someone = replace(person(), last_seen=datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
+    someone = structs.replace(person(), last_seen=datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
     with pytest.raises(ValueError, match="time zone"):
         await store.directory.put([someone])
     assert await store.directory.get([someone.uid]) == {}
@@ -184,7 +184,7 @@ async def test_prune_spares_a_younger_registration(
     assert await store.directory.prune(someone.uid, "token-b", dead_since) is removed
     assert await store.directory.prune(someone.uid, "token-b", dead_since) is False
     left = tuple(d for d in someone.devices if d.token != "token-b" or not removed)
-    assert (await store.directory.get([someone.uid]))[someone.uid] == replace(someone, devices=left)
+    assert (await store.directory.get([someone.uid]))[someone.uid] == structs.replace(someone, devices=left)
 
 
 async def test_prune_of_what_is_not_there(store: Store) -> None:
@@ -207,8 +207,8 @@ async def test_a_pruned_token_may_register_again(store: Store) -> None:
 
 async def test_prune_never_wins_over_a_registration_at_the_same_time(store: Store) -> None:
     """Thirty races of old news against a younger registration: the younger one is there in the end."""
-    old = [replace(person(), devices=(device("t", 0),)) for _ in range(30)]
-    young = [replace(someone, devices=(device("t", 100, Channel.FCM),)) for someone in old]
+    old = [structs.replace(person(), devices=(device("t", 0),)) for _ in range(30)]
+    young = [structs.replace(someone, devices=(device("t", 100, Channel.FCM),)) for someone in old]
     await store.directory.put(old)
     calls = [store.directory.prune(someone.uid, "t", at(50)) for someone in old]
     await asyncio.gather(*calls, *(store.directory.put([someone]) for someone in young))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 
 from msgxc.model import Channel, Device, Recipient
 from msgxc.store.gateway import News, Received
@@ -176,7 +177,9 @@ async def test_choosing_changes_nothing_else(store: Store) -> None:
     await store.directory.put([person])
     assert await store.directory.choose(person.uid, {"product"}, frozenset({Channel.SMS}))
     found = (await store.directory.get([person.uid]))[person.uid]
-    assert found == replace(person, consents=frozenset({"product"}), channels=frozenset({Channel.SMS}))
+    assert found == structs.replace(
+        person, consents=frozenset({"product"}), channels=frozenset({Channel.SMS})
+    )
     assert await store.directory.choose(person.uid, (), None)
     assert (await store.directory.get([person.uid]))[person.uid].channels is None
     nobody = uuid4()

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from store_samples import WORDS, at, campaign, gathered, result, uids, window
 
 from msgxc.errors import NotFound
@@ -217,7 +218,10 @@ async def test_a_shard_is_loaded_whole(ledger: Ledger) -> None:
 def _same(found: Row, expected: Row) -> bool:
     """Equal in all that does not depend on the order of writing."""
     words = {"reason": "", "code": ""}
-    return replace(found, **words) == replace(expected, **words) and found.state is expected.state
+    return (
+        structs.replace(found, **words) == structs.replace(expected, **words)
+        and found.state is expected.state
+    )
 
 
 async def test_a_result_comes_back_whole(ledger: Ledger) -> None:

@@ -60,16 +60,15 @@ def _of(statement: str, campaign: UUID) -> str:
     return cql.of_message(statement) if ids.is_message(campaign) else statement
 
 
-def _values(campaign: UUID, shard: int, result: Result) -> tuple[object, ...]:
+def _values(campaign: UUID, shard: int, r: Result) -> tuple[object, ...]:
     """What cql.RECORD takes."""
-    uid, delivery, channel, mark, at, reason, code, ref, attempt = result
-    return campaign, shard, uid, delivery, mark, instant(at), channel or "", reason, code, ref, attempt
+    first = campaign, shard, r.uid, r.delivery, r.mark, instant(r.at), r.channel or ""
+    return *first, r.reason, r.code, r.ref, r.attempt
 
 
-def _plain(campaign: UUID, shard: int, result: Result) -> tuple[object, ...]:
+def _plain(campaign: UUID, shard: int, r: Result) -> tuple[object, ...]:
     """What cql.RECORD_PLAIN takes."""
-    uid, delivery, channel, mark, at, _, _, ref, attempt = result
-    return campaign, shard, uid, delivery, mark, instant(at), channel or "", ref, attempt
+    return campaign, shard, r.uid, r.delivery, r.mark, instant(r.at), r.channel or "", r.ref, r.attempt
 
 
 def _result(row: tuple[Any, ...]) -> Result:
