@@ -16,6 +16,8 @@ from msgspec import Struct
 from msgxc.campaign import CampaignSpec, Purpose, Spread
 from msgxc.model import DEVICE_CHANNELS, Channel, Recipient, Skip, Subscription, Target, Thread
 
+#: Answers why an address is suppressed; None: it is not.
+Suppressed = Callable[[Target], str | None]
 #: The channels whose addresses can be suppressed; a dead device is pruned instead.
 SUPPRESSIBLE = frozenset({Channel.EMAIL, Channel.SMS})
 
@@ -84,9 +86,9 @@ def route(
     recipient: Recipient | None,
     what: Offer,
     subscription: Subscription | None = None,
-    suppressed: Callable[[Target], str | None] = lambda _: None,
+    suppressed: Suppressed = lambda _: None,
 ) -> Route:
-    """The decision for one recipient. `suppressed` answers why an address is suppressed, or None."""
+    """The decision for one recipient."""
     if recipient is None:
         return Route(skip=Skip.ERASED)
     if skip := _refused(recipient, what, subscription):
@@ -121,7 +123,7 @@ def _look(
     recipient: Recipient,
     channel: Channel,
     subscription: Subscription | None,
-    suppressed: Callable[[Target], str | None],
+    suppressed: Suppressed,
 ) -> tuple[tuple[Target, ...], str]:
     """The live addresses on a channel, or the reason why it is turned down."""
     wanted = subscription.channels if subscription else None

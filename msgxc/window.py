@@ -14,7 +14,7 @@ from msgxc import ids, links
 from msgxc.errors import WrongTemplate
 from msgxc.ledger import IN_DOUBT, NO_DELIVERY, Campaign, Intent, Mark, Result, Row, to_be_sent
 from msgxc.model import Channel, Content, Outgoing, Reason, Recipient, Skip, Subscription, Target
-from msgxc.routing import Offer, Route, route
+from msgxc.routing import Offer, Route, Suppressed, route
 from msgxc.tracking import CONSENT
 
 #: Reasons under which a delivery was put off although it may have been accepted.
@@ -79,14 +79,14 @@ class Preparer:
 
     def prepare(self, look: Look) -> Prepared:
         """Decide about everybody in the window."""
-        prepared = Prepared(look.at)
+        prepared, suppressed = Prepared(look.at), self._suppressed(look)
         for uid in look.uids:
-            self._decide(uid, look, prepared)
+            self._decide(uid, look, suppressed, prepared)
         return prepared
 
-    def _decide(self, uid: UUID, look: Look, prepared: Prepared) -> None:
+    def _decide(self, uid: UUID, look: Look, suppressed: Suppressed, prepared: Prepared) -> None:
         person = look.people.get(uid)
-        decision = self._route(uid, person, look)
+        decision = self._route(uid, person, look, suppressed)
         rows = {row.delivery: row for row in look.rows.get(uid, ())} if look.rows else {}
         wanted = self._deliveries(uid, decision)
         if rows:
@@ -100,9 +100,9 @@ class Preparer:
             return
         self._add(person, wanted, rows, prepared)
 
-    def _route(self, uid: UUID, person: Recipient | None, look: Look) -> Route:
+    def _route(self, uid: UUID, person: Recipient | None, look: Look, suppressed: Suppressed) -> Route:
         subscription = look.subscriptions.get(uid) if look.subscriptions else None
-        decision = route(person, self.offer, subscription, self._suppressed(look))
+        decision = route(person, self.offer, subscription, suppressed)
         message = self.campaign.spec.message
         if message is None or decision.skip:
             return decision
@@ -111,7 +111,7 @@ class Preparer:
         read = look.read.get(uid)
         return Route(skip=Skip.READ) if read and read >= message.newest else decision
 
-    def _suppressed(self, look: Look) -> Callable[[Target], str | None]:
+    def _suppressed(self, look: Look) -> Suppressed:
         return lambda target: look.suppressed.get(ids.address_hash(self.key, target.channel, target.address))
 
     def _deliveries(self, uid: UUID, decision: Route) -> list[tuple[UUID, Target]]:

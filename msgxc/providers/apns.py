@@ -110,8 +110,7 @@ def request(outgoing: Outgoing) -> NotificationRequest | Receipt:
         return wire.MALFORMED
     if not TOKEN.fullmatch(token):
         return Receipt(Outcome.DEAD, Reason.INVALID_ADDRESS)
-    named = wire.receipt_of(outgoing, "msgxc_receipt")
-    body = wire.to_json({**payload(content, outgoing.urgency), **named})
+    body = wire.to_json(payload(content, outgoing.urgency) | wire.receipt_of(outgoing, "msgxc_receipt"))
     if len(body) > PAYLOAD_LIMIT:
         return wire.TOO_LARGE
     visible = bool(content.title or content.body)
@@ -135,7 +134,9 @@ def payload(content: Push, urgency: Urgency) -> dict[str, Any]:
             aps["sound"] = "default"
         if content.image:
             aps["mutable-content"] = 1
-    extra = {name: value for name, value in (("url", content.url), ("image", content.image)) if value}
+    extra = {"url": content.url} if content.url else {}
+    if content.image:
+        extra["image"] = content.image
     return {**extra, **content.data, "aps": aps}
 
 

@@ -95,8 +95,8 @@ def read_words(text: str) -> frozenset[str]:
 
 
 def spell_devices(devices: Sequence[Device]) -> str:
-    """The devices as a JSON list of lists."""
-    return json.dumps([[d.channel, d.token, d.registered.timestamp(), d.p256dh, d.auth] for d in devices])
+    """The devices as a JSON list of lists. Raises ValueError for a naive time."""
+    return json.dumps([[d.channel, d.token, seconds(d.registered), d.p256dh, d.auth] for d in devices])
 
 
 def read_devices(text: str) -> tuple[Device, ...]:
@@ -104,8 +104,10 @@ def read_devices(text: str) -> tuple[Device, ...]:
     if text == "[]":
         return ()
     return tuple(
-        Device(CHANNELS[channel], token, datetime.fromtimestamp(registered, UTC), p256dh, auth)
-        for channel, token, registered, p256dh, auth in from_json(text)
+        [
+            Device(CHANNELS[channel], token, datetime.fromtimestamp(registered, UTC), p256dh, auth)
+            for channel, token, registered, p256dh, auth in from_json(text)
+        ]
     )
 
 
