@@ -127,7 +127,7 @@ def parts(outgoing: Outgoing) -> dict[str, Any] | Receipt:
     shown = {"title": content.title, "body": content.body, "image": content.image}
     own = {"url": content.url} if content.url else {}
     named = {"msgxc_delivery": str(outgoing.delivery), **wire.receipt_of(outgoing, "msgxc_receipt")}
-    data = _clean({**own, **content.data, **named})
+    data = {wire.clean(name): wire.clean(value) for name, value in (own | dict(content.data) | named).items()}
     if _size(shown) + _size(data) > PAYLOAD_LIMIT:
         return wire.TOO_LARGE
     return {
@@ -140,10 +140,6 @@ def parts(outgoing: Outgoing) -> dict[str, Any] | Receipt:
             "notification": {"tag": outgoing.collapse},
         },
     }
-
-
-def _clean(data: Mapping[str, str]) -> dict[str, str]:
-    return {wire.clean(name): wire.clean(value) for name, value in data.items()}
 
 
 def _size(data: Mapping[str, str]) -> int:
@@ -185,6 +181,14 @@ def _code(said: Mapping[str, Any]) -> tuple[str, Reason | None]:
 # -- sending ------------------------------------------------------------------------------------------------
 
 
+class _Documents(FCMNotification):  # type: ignore[misc]  # pyfcm has no types
+    """pyfcm's own, but for the encoder: json.dumps makes a new one for each message."""
+
+    def json_dumps(self, data: Mapping[str, Any]) -> bytes:
+        """Its name and answer are pyfcm's."""
+        return wire.to_json(data)
+
+
 class Fcm:
     """Sends to Android devices, and to whatever else has a registration token."""
 
@@ -194,7 +198,7 @@ class Fcm:
     def __init__(self, settings: FcmSettings, clock: Callable[[], datetime] = wire.utc_now) -> None:
         self._settings, self._clock = settings, clock
         account = credentials(settings.service_account)
-        self._fcm = FCMNotification(credentials=account)
+        self._fcm = _Documents(credentials=account)
         self._fcm.FCM_END_POINT_BASE = f"{settings.url}/v1/projects"
         self._token = AccessToken(account, settings.ca, settings.timeout)
         way = Http if settings.transport == "library" else Lean
