@@ -83,7 +83,7 @@ def test_campaigns_go_on_without_console_and_bus(real: World, ring: Ring) -> Non
         )
         time.sleep(max(0.0, 60 - (time.monotonic() - frozen)))
     assert [real.end(run, 90) for run in runs] == ["COMPLETED", "COMPLETED"]
-    assert real.end(hasty, 90) == "CRASHED"
+    assert real.end(hasty, 90) in {"CRASHED", "FAILED"}  # in whichever of its calls the patience ended
     for cohort in cohorts:
         once_each(real, cohort)
     assert reported(real, "hasty").finished
