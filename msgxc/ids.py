@@ -158,7 +158,9 @@ def audience_digest(key: bytes, campaign: UUID, uid: UUID) -> int:
 
 def address_hash(key: bytes, channel: Channel, address: str) -> bytes:
     """An address in the suppression list: 16 bytes that tell nobody the address."""
-    return _keyed(key, b"address", channel.encode(), address.encode())
+    h = _begun(key, b"address", channel.encode()).copy()
+    h.update(_long(address.encode()))
+    return h.digest()
 
 
 def receipt_id(key: bytes, source: str, said: str) -> UUID:

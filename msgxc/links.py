@@ -70,14 +70,14 @@ def read_token(key: bytes, text: str) -> tuple[UUID, UUID]:
     return UUID(bytes=body[:16]), UUID(bytes=body[16:])
 
 
-def unsubscribe(base: str, key: bytes, campaign: UUID, uid: UUID) -> str:
-    """The one-click unsubscribe link."""
-    return f"{base.rstrip('/')}/u/{token(key, campaign, uid)}"
+def unsubscribe(base: str, own: str) -> str:
+    """The one-click unsubscribe link of somebody's token."""
+    return f"{base.rstrip('/')}/u/{own}"
 
 
-def preferences(base: str, key: bytes, campaign: UUID, uid: UUID) -> str:
-    """The page where a recipient chooses channels and purposes."""
-    return f"{base.rstrip('/')}/p/{token(key, campaign, uid)}"
+def preferences(base: str, own: str) -> str:
+    """The page where whoever has this token chooses channels and purposes."""
+    return f"{base.rstrip('/')}/p/{own}"
 
 
 # -- receipts, opens and clicks of one delivery -------------------------------------------------------------

@@ -108,8 +108,8 @@ def preparer(
 
     @lru_cache(1)  # asked for by the template and by the header, for one person after another
     def where(uid: UUID) -> Links:
-        own = base, exchange.key, campaign.id, uid
-        return Links(unsubscribe=links.unsubscribe(*own), preferences=links.preferences(*own))
+        own = links.token(exchange.key, campaign.id, uid)
+        return Links(unsubscribe=links.unsubscribe(base, own), preferences=links.preferences(base, own))
 
     return Preparer(
         key=exchange.key,

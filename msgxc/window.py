@@ -112,6 +112,8 @@ class Preparer:
         return Route(skip=Skip.READ) if read and read >= message.newest else decision
 
     def _suppressed(self, look: Look) -> Suppressed:
+        if not look.suppressed:
+            return _nobody
         return lambda target: look.suppressed.get(ids.address_hash(self.key, target.channel, target.address))
 
     def _deliveries(self, uid: UUID, decision: Route) -> list[tuple[UUID, Target]]:
@@ -158,6 +160,10 @@ class Preparer:
             unsubscribe=self.unsubscribe(uid) if target.channel is Channel.EMAIL else "",
             receipt=links.receipt(self.key, handle),
         )
+
+
+def _nobody(_: Target) -> None:
+    """None is suppressed."""
 
 
 def _skipped(uid: UUID, decision: Route, at: datetime) -> Result:

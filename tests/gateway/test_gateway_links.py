@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, quote, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from gateway_world import PUBLIC, World
@@ -33,6 +34,11 @@ def path(url: str) -> str:
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
+def own(link: Callable[[str, str], str], world: World, campaign: UUID, person: Recipient) -> str:
+    """Somebody's own link, without the host."""
+    return path(link(PUBLIC, links.token(world.exchange.key, campaign, person.uid)))
+
+
 # -- unsubscribe (RFC 8058)
 
 
@@ -48,7 +54,7 @@ async def test_one_click_unsubscribes_at_once(world: World, sent: dict) -> None:
     """A POST without login, cookie or redirect takes the consent back; as a form, multipart or empty."""
     person = await world.person(consents=frozenset({"marketing", "product"}))
     handle = await world.delivery(person, Channel.EMAIL)
-    url = path(links.unsubscribe(PUBLIC, world.exchange.key, handle.campaign, person.uid))
+    url = own(links.unsubscribe, world, handle.campaign, person)
     answer = await world.client.post(url, **sent)
     assert answer.status_code == 200
     assert (await read(world, person)).consents == {"product"}
@@ -59,7 +65,7 @@ async def test_looking_changes_nothing(world: World) -> None:
     """GET and HEAD show a page: scanners of mail follow every link."""
     person = await world.person(consents=frozenset({"marketing"}))
     handle = await world.delivery(person, Channel.EMAIL)
-    url = path(links.unsubscribe(PUBLIC, world.exchange.key, handle.campaign, person.uid))
+    url = own(links.unsubscribe, world, handle.campaign, person)
     answer = await world.client.get(url)
     assert answer.status_code == 200
     assert 'method="post"' in answer.text
@@ -70,14 +76,14 @@ async def test_a_service_email_is_turned_off_as_a_channel(world: World) -> None:
     """It needs no consent that could be taken back, so emails end altogether; other channels stay."""
     person = await world.person()
     handle = await world.delivery(person, Channel.EMAIL, purpose="service")
-    await world.client.post(path(links.unsubscribe(PUBLIC, world.exchange.key, handle.campaign, person.uid)))
+    await world.client.post(own(links.unsubscribe, world, handle.campaign, person))
     assert (await read(world, person)).channels == frozenset(Channel) - {Channel.EMAIL}
 
 
 async def test_of_a_forgotten_campaign_every_consent_is_taken_back(world: World) -> None:
     """The link of an old email still means: no more of this."""
     person = await world.person(consents=frozenset({"marketing", "product"}))
-    await world.client.post(path(links.unsubscribe(PUBLIC, world.exchange.key, uuid4(), person.uid)))
+    await world.client.post(own(links.unsubscribe, world, uuid4(), person))
     assert (await read(world, person)).consents == frozenset()
 
 
@@ -112,7 +118,7 @@ class Boxes(HTMLParser):
 async def test_the_preference_page_shows_and_saves(world: World) -> None:
     """What is ticked is what holds; consents that the page does not show stay."""
     person = await world.person(consents=frozenset({"marketing", "own"}), channels=frozenset({Channel.SMS}))
-    url = path(links.preferences(PUBLIC, world.exchange.key, uuid4(), person.uid))
+    url = own(links.preferences, world, uuid4(), person)
     page = await world.client.get(url)
     assert Boxes(page.text).ticked == {"sms", "marketing"}
     ticks = [("channel", "email"), ("channel", "apns"), ("purpose", "tracking"), ("purpose", "admin")]
@@ -129,7 +135,7 @@ async def test_the_preference_page_shows_and_saves(world: World) -> None:
 async def test_pages_are_for_their_person_alone(world: World) -> None:
     """No script, no frame, no referrer, not kept: their address is a key. Nothing of the person is shown."""
     person = await world.person()
-    page = await world.client.get(path(links.preferences(PUBLIC, world.exchange.key, uuid4(), person.uid)))
+    page = await world.client.get(own(links.preferences, world, uuid4(), person))
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
     assert page.headers["referrer-policy"] == "no-referrer"
