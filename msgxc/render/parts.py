@@ -29,6 +29,13 @@ class PushPart:
     url: Text
     image: Text
     data: tuple[tuple[str, Text], ...]
+    #: What everybody's push has besides its title and body, where that is constant text.
+    _same: tuple[str, str, Mapping[str, str]] | None = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rest = (self.url, self.image, *(text for _, text in self.data))
+        constant = all(text.root is None for text in rest)
+        object.__setattr__(self, "_same", self._rest({}, float) if constant else None)
 
     def content(self, variables: Variables, now: Clock) -> Push:
         """The push for one recipient."""
@@ -36,13 +43,12 @@ class PushPart:
         body = self.body.render(variables, now).strip()
         if not title and not body:
             raise WrongTemplate(f"{self.file}: neither title nor body is left")
-        return Push(
-            title=title,
-            body=body,
-            url=self.url.render(variables, now).strip(),
-            image=self.image.render(variables, now).strip(),
-            data={key: text.render(variables, now) for key, text in self.data},
-        )
+        url, image, data = self._same or self._rest(variables, now)
+        return Push(title, body, url, image, data)
+
+    def _rest(self, variables: Variables, now: Clock) -> tuple[str, str, Mapping[str, str]]:
+        url, image = self.url.render(variables, now).strip(), self.image.render(variables, now).strip()
+        return url, image, {key: text.render(variables, now) for key, text in self.data}
 
     def texts(self) -> tuple[Text, ...]:
         """All that is rendered."""

@@ -27,6 +27,7 @@ _BRACES = ("{{", "{%", "{#")
 _KEPT = 128  # ways through one source
 
 Pieces = tuple[str, ...]
+_NEW: Pieces = ("no way has led here yet",)
 
 
 class Straight(NamedTuple):
@@ -81,7 +82,9 @@ class Text:
             return Parts(self.straight.pieces, values)
         chunks = self._chunks(variables, now)
         way = tuple(map(self._constants.get, map(id, chunks)))
-        pieces = self._ways[way] if way in self._ways else self._learnt(way)
+        pieces = self._ways.get(way, _NEW)
+        if pieces is _NEW:
+            pieces = self._learnt(way)
         # A chunk of HTML is Markup, and str(Markup) is a slow function in Python.
         values = tuple([str.__str__(chunk) for chunk, own in zip(chunks, way, strict=True) if own is None])
         if pieces is None or not _is_whole("".join(values)):
