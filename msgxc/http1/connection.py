@@ -46,13 +46,13 @@ def _written(head: Head) -> _Head:
 
 def write(request: Request) -> bytes | None:
     """A POST request as it leaves; None when its head would break out of its lines."""
-    head, path, values, body = request
-    common, names, lines = _written(head)
+    path, values = request.path, request.values
+    common, names, lines = _written(request.head)
     own = b"".join([b"%b: %b\r\n" % (name, values[at]) for at, name in names])
-    text = b"POST %b%b%bcontent-length: %d\r\n\r\n" % (path, common, own, len(body))
+    text = b"POST %b%b%bcontent-length: %d\r\n\r\n" % (path, common, own, len(request.body))
     if text.count(b"\n") != lines or text.count(b"\r") != lines or b" " in path:
         return None
-    return text + body
+    return text + request.body
 
 
 class Connection(Generic[T]):

@@ -293,8 +293,8 @@ class Connection(Generic[T]):
         """End a stream with the answer, as far as it came; or with `otherwise` when none began."""
         if partial := self._partial.pop(stream, None):
             self._give_back(partial.used)
-            status, headers, _ = partial.answer
-            self._end(stream, partial.token, Answer(status, headers, bytes(partial.body[:BODY_BYTES])))
+            said, body = partial.answer, bytes(partial.body[:BODY_BYTES])
+            self._end(stream, partial.token, Answer(said.status, said.headers, body))
         elif stream in self._open:
             self._end(stream, self._open.pop(stream), otherwise)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from msgxc.http2.frames import ProtocolError
 from msgxc.http2.hpack import Head, Raw, plain
 
@@ -24,7 +26,7 @@ def post_head(authority: str, fields: Mapping[str, str], own: tuple[str, ...]) -
     return Head((*pseudo, *fields.items()), own)
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True, gc=False):
     """One request; `values` belong to the names of its head."""
 
     head: Head
@@ -45,7 +47,7 @@ class Request(NamedTuple):
         return self.head.bytes + len(self.path) + sum(map(len, self.values))
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, gc=False):
     """The peer's answer. Once its status is known it is one, though the body may have broken off, or been
     cut at 65,535 bytes. Names of headers are in lower case.
     """
