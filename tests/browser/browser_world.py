@@ -85,7 +85,7 @@ async def texts(page: Page) -> list[str]:
     return [text.strip() for text in await page.locator("#messages .text").all_text_contents()]
 
 
-async def eventually(look: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
+async def eventually(look: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
     """What `look` answers, once it is true."""
     end = time.monotonic() + seconds
     while not (found := await look()):
@@ -106,7 +106,7 @@ async def worker(context: BrowserContext, page: Page) -> tuple[CDPSession, str]:
 
     session.on("ServiceWorker.workerRegistrationUpdated", updated)
     await session.send("ServiceWorker.enable")
-    return session, await asyncio.wait_for(found, 10)
+    return session, await asyncio.wait_for(found, 60)
 
 
 def home_of(folder: Path) -> Path:

@@ -63,7 +63,7 @@ async def places(home: Path, count: int) -> AsyncIterator[list[LocalBus]]:
             await bus.close()
 
 
-async def next_of(subscription: Subscription, seconds: float = 5) -> Message:
+async def next_of(subscription: Subscription, seconds: float = 30) -> Message:
     async with asyncio.timeout(seconds):
         async for message in subscription:
             return message

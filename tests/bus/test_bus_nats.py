@@ -16,7 +16,7 @@ from msgxc.bus.nats import UNSENT, NatsBus
 from msgxc.errors import WrongSettings
 
 
-async def published(bus: NatsBus, subject: str, payload: bytes, within: float = 15) -> None:
+async def published(bus: NatsBus, subject: str, payload: bytes, within: float = 60) -> None:
     """Publish again and again until the bus takes it."""
     until = time.monotonic() + within
     while not await bus.publish(subject, payload):
@@ -80,7 +80,7 @@ async def first_heard(bus: NatsBus, subject: str) -> bytes:
     raise AssertionError("the subscription ended")
 
 
-async def until(look: Callable[[], bool], seconds: float = 20) -> None:
+async def until(look: Callable[[], bool], seconds: float = 60) -> None:
     """Return as soon as it is so."""
     end = time.monotonic() + seconds
     while not look():

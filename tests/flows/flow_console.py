@@ -101,7 +101,7 @@ class PrefectConsole:
         until(lambda: self.state(run)["type"] in FINAL, seconds)
         return self.state(run)
 
-    def run_named(self, name: str, seconds: float = 60) -> str:
+    def run_named(self, name: str, seconds: float = 120) -> str:
         """The run of that name, as soon as there is one."""
         body = {"flow_runs": {"name": {"any_": [name]}}}
         return str(until(lambda: self.json("POST", "/flow_runs/filter", body), seconds)[0]["id"])

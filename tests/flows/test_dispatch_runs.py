@@ -52,7 +52,7 @@ def _say(console: PrefectConsole, thread: Thread) -> tuple[Message, float]:
     begun = time.monotonic()
     draft = Draft("Hi", thread.tid, urgency=Urgency.HIGH)
     said = _with(console, lambda exchange: publishing.publish(exchange, SERVICE, draft))
-    until(lambda: len(console.accepted("quick")) > before, 90)
+    until(lambda: len(console.accepted("quick")) > before, 120)
     return said, time.monotonic() - begun
 
 
@@ -67,7 +67,7 @@ def _dispatcher(console: PrefectConsole) -> int:
 
         return _with(console, work)
 
-    return int(until(look, 90)[0].split("-")[-2])
+    return int(until(look, 120)[0].split("-")[-2])
 
 
 def test_a_run_is_alive_and_urgent_messages_leave_at_once(console: PrefectConsole, thread: Thread) -> None:
@@ -79,8 +79,8 @@ def test_a_run_is_alive_and_urgent_messages_leave_at_once(console: PrefectConsol
         "flows": {"name": {"any_": ["dispatch"]}},
         "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
     }
-    run = until(lambda: console.json("POST", "/flow_runs/filter", wanted), 30)[0]["id"]
-    until(lambda: "triage" in console.artifacts(run), 30)
+    run = until(lambda: console.json("POST", "/flow_runs/filter", wanted), 120)[0]["id"]
+    until(lambda: "triage" in console.artifacts(run), 120)
 
 
 def test_a_message_is_recalled_from_the_console(console: PrefectConsole, thread: Thread) -> None:

@@ -84,7 +84,7 @@ def test_cancel_stops_within_two_seconds(console: PrefectConsole) -> None:
     """The Cancel button; the report is put up all the same, and says so."""
     since = time.time()
     run = console.start("canceled", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
-    until(lambda: len(console.accepted("slow", since)) >= 50, 60)
+    until(lambda: len(console.accepted("slow", since)) >= 50, 120)
     pressed = time.time()
     console.set_state(run, type="CANCELLING")
     assert console.end(run)["type"] == "CANCELLED"
@@ -105,7 +105,7 @@ def test_cancel_stops_although_no_worker_listens(console: PrefectConsole) -> Non
     """The worker hangs (SIGSTOP), so nobody kills the process: the run itself looks, and stops sending."""
     since = time.time()
     run = console.start("unheard", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
-    until(lambda: len(console.accepted("slow", since)) >= 50, 60)
+    until(lambda: len(console.accepted("slow", since)) >= 50, 120)
     worker = _process(console, "worker")
     worker.send_signal(signal.SIGSTOP)
     try:
@@ -122,7 +122,7 @@ def test_pause_and_resume(console: PrefectConsole) -> None:
     """Pause holds the sending and resume goes on with it; everybody gets it once."""
     since = time.time()
     run = console.start("paused", "slow", sending=UNHURRIED | {"per_second": 80}, fallback=NO_FALLBACK)
-    until(lambda: len(console.accepted("slow", since)) >= 50, 60)
+    until(lambda: len(console.accepted("slow", since)) >= 50, 120)
     pressed = time.time()
     later = f"{datetime.now(UTC) + timedelta(hours=1)}"
     console.set_state(run, type="PAUSED", name="Paused", state_details={"pause_timeout": later})
@@ -137,7 +137,7 @@ def test_sending_goes_on_while_the_server_is_away(console: PrefectConsole) -> No
     """Prefect's server hangs for six seconds: it neither stops nor slows the sending."""
     since = time.time()
     run = console.start("alone", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
-    until(lambda: len(console.accepted("slow", since)) >= 50, 60)
+    until(lambda: len(console.accepted("slow", since)) >= 50, 120)
     server = _process(console, "server")
     server.send_signal(signal.SIGSTOP)
     try:

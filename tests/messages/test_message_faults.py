@@ -91,7 +91,7 @@ def processes(settings: Settings) -> Iterator[Processes]:
     made.end()
 
 
-async def _until_empty(exchange: Exchange, seconds: float = 40) -> None:
+async def _until_empty(exchange: Exchange, seconds: float = 120) -> None:
     until = monotonic() + seconds
     while await queue(exchange):
         assert monotonic() < until, "something is still owed"

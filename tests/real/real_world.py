@@ -97,7 +97,7 @@ class World:
 
     def begun(self, cohort: str, many: int = 20) -> None:
         """Return when so many of the cohort have got it."""
-        self.until(lambda: len(self.accepted(cohort)) >= many, 60, f"the campaign to {cohort} is under way")
+        self.until(lambda: len(self.accepted(cohort)) >= many, 120, f"the campaign to {cohort} is under way")
 
     @staticmethod
     def until(look: Callable[[], Any], seconds: float, what: str) -> Any:

@@ -128,7 +128,7 @@ def start_command(settings: Settings, *words: str, **more: object) -> subprocess
     return subprocess.Popen(command, env=env, text=True, **more)  # type: ignore[call-overload,no-any-return]
 
 
-async def until_shown(file: Path, word: str, seconds: float = 20) -> None:
+async def until_shown(file: Path, word: str, seconds: float = 60) -> None:
     """Wait until its last line ends so."""
     end = time.monotonic() + seconds
     while not file.read_text().rstrip().endswith(word):

@@ -104,7 +104,7 @@ class Client:
     async def say(self, slug: str, **more: Any) -> None:
         await self.socket.send(json.dumps({"slug": slug, **more}))
 
-    async def next(self, slug: str = "", seconds: float = 5) -> dict[str, Any]:
+    async def next(self, slug: str = "", seconds: float = 30) -> dict[str, Any]:
         """The next frame; with a slug the next one of these, others are passed over."""
         async with asyncio.timeout(seconds):
             while True:

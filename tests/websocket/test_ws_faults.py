@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from msgxc.gateway.line import UNREAD
 
 
-async def eventually(look: Callable[[], bool], seconds: float = 10) -> None:
+async def eventually(look: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not look():
             await asyncio.sleep(0.02)
@@ -183,10 +183,10 @@ async def test_two_gateway_processes_serve_one_thread(
                 await client.listen(tid)
             await _post(ports[1], token, tid, "over there")
             for client in listeners:
-                assert (await client.next("/thread/", seconds=3))["msg"] == "over there"
+                assert (await client.next("/thread/"))["msg"] == "over there"
             started[1].process.kill()
             await gateway.publish(tid, "still here")
-            assert (await listeners[0].next("/thread/", seconds=3))["msg"] == "still here"
+            assert (await listeners[0].next("/thread/"))["msg"] == "still here"
 
 
 class _entered:
