@@ -24,6 +24,9 @@ from msgxc.store.ports import BATCH
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
+#: Bytes for a statement that is done many times: for what is not just a bytearray, a str, an int or a float,
+#: sqlite3 looks for an adapter first, and that takes half as long as the statement.
+blob = bytearray
 Work = Callable[[sqlite3.Connection], Any]
 BUSY_SECONDS = 20
 TOGETHER = 64  # calls that are done in one go

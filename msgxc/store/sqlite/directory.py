@@ -15,7 +15,7 @@ from msgxc.model import Channel, Device, Recipient, Subscription, Thread
 from msgxc.store import records
 from msgxc.store.ports import BATCH, DEVICES, Suppression
 from msgxc.store.sqlite import statements as sql
-from msgxc.store.sqlite.connection import Connection, marks
+from msgxc.store.sqlite.connection import Connection, blob, marks
 
 #: Conditions that this store narrows by, and their columns.
 _NARROWS = {"lang": "lang", "tz": "tz", "last_seen": "last_seen", "created": "created"}
@@ -70,8 +70,8 @@ class SqliteDirectory:
         found: dict[UUID, Recipient] = {}
         known = {uid.bytes: uid for uid in uids}
         for some in records.batches(known, BATCH):
-            rows = await self._db.rows(sql.GET_RECIPIENTS.format(marks=marks(len(some))), *some)
-            for row in rows:
+            statement = sql.GET_RECIPIENTS.format(marks=marks(len(some)))
+            for row in await self._db.rows(statement, *map(blob, some)):
                 uid = known[row[0]]
                 found[uid] = _recipient(row, uid)
         return found

@@ -13,10 +13,9 @@ from uuid import UUID
 from msgxc import ids
 from msgxc.errors import LeaseLost, NotFound
 from msgxc.ledger import PRECEDENCE, Campaign, Control, Lease, Mark, Result, Row, Seal, ShardState, Window
-from msgxc.model import Channel
 from msgxc.store import records
 from msgxc.store.sqlite import statements as sql
-from msgxc.store.sqlite.connection import Connection, marks
+from msgxc.store.sqlite.connection import Connection, blob, marks
 
 _MARKS = tuple(Mark)
 
@@ -34,27 +33,16 @@ def _campaign(row: tuple[Any, ...]) -> Campaign:
     )
 
 
-def _values(campaign: bytes, shard: int, result: Result) -> tuple[object, ...]:
-    return (
-        campaign,
-        shard,
-        result.uid.bytes,
-        result.delivery.bytes,
-        result.channel,
-        PRECEDENCE[result.mark],
-        records.seconds(result.at),
-        result.reason,
-        result.code,
-        result.ref,
-        result.attempt,
-    )
-
-
 def _record(db: sqlite3.Connection, campaign: bytes, shard: int, results: Sequence[Result]) -> None:
-    """One statement for each kind of mark: usually there is one kind."""
+    """One statement for each kind of mark: usually there is one kind, and one time."""
     by_mark: dict[Mark, list[tuple[object, ...]]] = {}
-    for result in results:
-        by_mark.setdefault(result.mark, []).append(_values(campaign, shard, result))
+    key, last, at = blob(campaign), None, None
+    for r in results:
+        if r.at is not last:
+            last, at = r.at, records.seconds(r.at)
+        place, channel = PRECEDENCE[r.mark], r.channel and r.channel.value
+        row = key, shard, blob(r.uid.bytes), blob(r.delivery.bytes), channel, place, at
+        by_mark.setdefault(r.mark, []).append((*row, r.reason, r.code, r.ref, r.attempt))
     for mark, rows in by_mark.items():
         db.executemany(sql.RECORD[mark], rows)
 
@@ -65,7 +53,7 @@ def _row(row: tuple[Any, ...]) -> Row:
     return Row(
         uid=ids.uuid_of(uid),
         delivery=ids.uuid_of(delivery),
-        channel=Channel(channel) if channel else None,
+        channel=records.CHANNELS[channel] if channel else None,
         marks={
             mark: datetime.fromtimestamp(at, UTC)
             for mark, at in zip(_MARKS, times, strict=True)
@@ -90,7 +78,7 @@ def _begin(db: sqlite3.Connection, campaign: bytes) -> int | None:
 
 
 def _expand(
-    db: sqlite3.Connection, campaign: bytes, rows: list[tuple[bytes, int, bytes]], token: int
+    db: sqlite3.Connection, campaign: bytes, rows: list[tuple[bytearray, int, bytearray]], token: int
 ) -> None:
     if db.execute(sql.GET_SEALER, (campaign,)).fetchone() == (str(token),):
         db.executemany(sql.EXPAND, rows)
@@ -191,8 +179,8 @@ class SqliteLedger:
         return token
 
     async def expand(self, campaign: UUID, members: Sequence[tuple[int, UUID]], token: int = 0) -> None:
-        key = campaign.bytes
-        rows = [(key, shard, uid.bytes) for shard, uid in members]
+        key, first = campaign.bytes, blob(campaign.bytes)
+        rows = [(first, shard, blob(uid.bytes)) for shard, uid in members]
         await self._db.write(lambda db: _expand(db, key, rows, token))
 
     async def seal(self, campaign: UUID, seal: Seal, token: int = 0) -> Seal:
