@@ -188,6 +188,8 @@ class Purpose(StrEnum):
     PRODUCT = "product"
     SERVICE = "service"
 
+    __hash__ = str.__hash__  # as equal texts have: consents are texts
+
 
 class Spread(StrEnum):
     """How many of a recipient's channels one message uses."""

@@ -142,7 +142,8 @@ class Row(Struct, frozen=True, gc=False):
     @property
     def state(self) -> Mark | None:
         """The mark that counts: the highest in precedence."""
-        return max(self.marks, key=PRECEDENCE.__getitem__, default=None)
+        marks = self.marks
+        return next(iter(marks)) if len(marks) == 1 else max(marks, key=PRECEDENCE.__getitem__, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ class Urgency(IntEnum):
     NORMAL = 3
     HIGH = 4
 
+    __hash__ = int.__hash__  # as equal numbers have
+
 
 class Device(Struct, frozen=True, gc=False):
     """One push token, or one web push subscription (then `token` is its endpoint URL)."""

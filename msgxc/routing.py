@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from msgspec import Struct
 
@@ -103,8 +104,8 @@ def route(
             found.append(targets)
     if not found:
         return Route(skip=_strongest(turned_down), turned_down=tuple(turned_down))
-    taken = found if what.spread is Spread.EVERY else found[:1]
-    return Route(targets=tuple(t for some in taken for t in some), turned_down=tuple(turned_down))
+    targets = tuple(chain.from_iterable(found)) if what.spread is Spread.EVERY else found[0]
+    return Route(targets=targets, turned_down=tuple(turned_down))
 
 
 def _refused(recipient: Recipient, what: Offer, subscription: Subscription | None) -> Skip | None:

@@ -26,6 +26,8 @@ class End(StrEnum):
     SKIPPED = "skipped"
     PENDING = "pending"
 
+    __hash__ = str.__hash__  # as equal texts have
+
 
 #: What a delivery's state says of the person, the best of several first.
 _BEST: dict[End, frozenset[Mark]] = {
