@@ -61,9 +61,9 @@ class Calls:
 
     def _chunks(self, outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
         """Calls to make: what one request can carry, else as many as are recorded together."""
-        by_channel: dict[str, list[Outgoing]] = {}
+        by_channel: dict[Channel, list[Outgoing]] = {}
         for out in outgoing:
-            by_channel.setdefault(out.target.channel.value, []).append(out)
+            by_channel.setdefault(out.target.channel, []).append(out)
         return [
             chunk
             for some in by_channel.values()

@@ -113,15 +113,15 @@ def request(outgoing: Outgoing) -> NotificationRequest | Receipt:
     body = wire.to_json(payload(content, outgoing.urgency) | wire.receipt_of(outgoing, "msgxc_receipt"))
     if len(body) > PAYLOAD_LIMIT:
         return wire.TOO_LARGE
-    visible = bool(content.title or content.body)
+    visible, priority = bool(content.title or content.body), PRIORITY[outgoing.urgency]
     return NotificationRequest(
-        device_token=token,
-        message=body,  # type: ignore[arg-type]  # our connection takes it encoded
-        notification_id=str(outgoing.delivery),
-        time_to_live=outgoing.ttl,
-        priority=PRIORITY[outgoing.urgency] if visible else min(PRIORITY[outgoing.urgency], 5),
-        collapse_key=outgoing.collapse,
-        push_type=PushType.ALERT if visible else PushType.BACKGROUND,
+        token,
+        body,  # type: ignore[arg-type]  # our connection takes it encoded
+        str(outgoing.delivery),
+        outgoing.ttl,
+        priority if visible else min(priority, 5),
+        outgoing.collapse,
+        PushType.ALERT if visible else PushType.BACKGROUND,
     )
 
 
