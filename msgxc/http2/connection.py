@@ -172,7 +172,7 @@ class Connection(Generic[T]):
                 return
             data = bytes(self._rest)
         at, end, self._needed = 0, len(data), HEADER_BYTES
-        unpack, open_, seen, blocked = HEADER.unpack_from, self._open, self._seen, self._outbound.blocked
+        unpack, open_, blocked = HEADER.unpack_from, self._open, self._outbound.blocked
         while end - at >= HEADER_BYTES:
             word, flags, stream = unpack(data, at)
             if word >> 8 > DEFAULT_FRAME:
@@ -183,8 +183,8 @@ class Connection(Generic[T]):
                 break
             payload, at = data[at + HEADER_BYTES : after], after
             whole = word & 255 == _HEADERS and flags & 0x2D == _WHOLE and self._gathering is None
-            if whole and payload in seen and stream in open_ and not blocked:  # a short cut for most answers
-                self.ended.append((open_.pop(stream), seen[payload]))
+            if whole and stream in open_ and not blocked and (answer := self._known(payload)):
+                self.ended.append((open_.pop(stream), answer))  # a short cut for most answers
             else:
                 self._on_frame(word & 255, flags, stream & LONGEST, payload)
         self._rest = bytearray(data[at:])
@@ -241,12 +241,14 @@ class Connection(Generic[T]):
         else:
             self._reset(stream, Code.PROTOCOL_ERROR)
 
+    def _known(self, block: bytes) -> Answer | None:
+        """What a header block says, if it is the same as an earlier one, or like it."""
+        return self._seen.get(block) or (self._like.read(block) if self._like else None)
+
     def _read(self, block: bytes) -> Answer | None:
         """What a header block says. The same bytes always say the same, so it is kept."""
-        if block in self._seen:
-            return self._seen[block]
-        if self._like and (answer := self._like.read(block)):
-            return answer
+        if known := self._known(block):
+            return known
         fields = split(block, HEADER_LIST_BYTES)
         answer = read_answer(fields)
         if answer and answer.status >= 200 and len(block) <= _SEEN_BYTES:
