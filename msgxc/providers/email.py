@@ -46,7 +46,7 @@ class EmailSettings:
     url: str = "https://api.sendgrid.com"
     ca: Path | None = None
     timeout: float = 10.0
-    connections: int = 8
+    connections: int = 100
 
 
 def from_settings(settings: Settings) -> EmailSettings | None:
