@@ -33,7 +33,7 @@ from msgxc.model import Channel
 
 #: What suits a sender that has its core to itself, whatever the provider's latency.
 TUNED: dict[str, Any] = {
-    "windows_at_once": 40,
+    "windows_at_once": 60,
     "in_flight": 2000,
     "slice_size": 100_000,
     "flush": 50,

@@ -124,15 +124,15 @@ def parts(outgoing: Outgoing) -> dict[str, Any] | Receipt:
         return wire.MALFORMED
     if not (0 < len(token) <= 4096 and token.isascii() and token.isprintable()):
         return wire.INVALID_ADDRESS
-    shown = {"title": content.title, "body": content.body, "image": content.image}
-    own = {"url": content.url} if content.url else {}
-    named = {"msgxc_delivery": str(outgoing.delivery), **wire.receipt_of(outgoing, "msgxc_receipt")}
-    data = {wire.clean(name): wire.clean(value) for name, value in (own | dict(content.data) | named).items()}
-    if _size(shown) + _size(data) > PAYLOAD_LIMIT:
+    title, body, image = wire.clean(content.title), wire.clean(content.body), wire.clean(content.image)
+    data = _data(content, outgoing)
+    if _is_too_large([("title", title), ("body", body), ("image", image), *data.items()]):
         return wire.TOO_LARGE
     return {
         "fcm_token": token,
-        **{f"notification_{name}": wire.clean(text) for name, text in shown.items() if text},
+        "notification_title": title,
+        "notification_body": body,
+        "notification_image": image,
         "data_payload": data,
         "android_config": {
             "priority": PRIORITY[outgoing.urgency],
@@ -142,8 +142,20 @@ def parts(outgoing: Outgoing) -> dict[str, Any] | Receipt:
     }
 
 
-def _size(data: Mapping[str, str]) -> int:
-    return sum([wire.utf8_bytes(text) for pair in data.items() if pair[1] for text in pair])
+def _data(content: Push, outgoing: Outgoing) -> dict[str, str]:
+    """What the app gets for itself."""
+    named = {"msgxc_delivery": str(outgoing.delivery), **wire.receipt_of(outgoing, "msgxc_receipt")}
+    data = {"url": content.url, **content.data, **named} if content.url else {**content.data, **named}
+    if "".join([*data, *data.values()]).isascii():
+        return data
+    return {wire.clean(name): wire.clean(value) for name, value in data.items()}
+
+
+def _is_too_large(pairs: Sequence[tuple[str, str]]) -> bool:
+    """By their names and values, where there is a value. A character has at most four bytes."""
+    if 4 * sum([len(name) + len(value) for name, value in pairs]) <= PAYLOAD_LIMIT:
+        return False
+    return sum(wire.utf8_bytes(text) for pair in pairs if pair[1] for text in pair) > PAYLOAD_LIMIT
 
 
 def receipt(answer: wire.Answer, now: datetime) -> Receipt:
