@@ -282,8 +282,8 @@ CASES = {
     "fcm": "FCM ÷ Go go-fcm",
     "webpush": "web push ÷ encryption",
     "sms": "SMS ÷ Twilio async",
-    "mail": "email ÷ rendering",
-    "mail-plain": "plain email ÷ rendering",
+    "mail": "email ÷ Jinja2",
+    "mail-plain": "plain email ÷ Jinja2",
 }
 
 

@@ -5,7 +5,7 @@
 
 The engine: SQLite, ledger on, personal texts, one process on core 0, fresh in each round. The peer, on the
 same core in turn with it, against the same fake provider on core 1: the Go library inside gorush (apns2,
-go-fcm), web push encryption alone, Twilio's asynchronous client, rendering alone. Figures are medians.
+go-fcm), web push encryption alone, Twilio's asynchronous client, Jinja2 rendering alone. Figures are medians.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ CASES = {
     "fcm": Case(Channel.FCM, "spring-sale", "Go go-fcm", 4 * 0.46),
     "webpush": Case(Channel.WEBPUSH, "spring-sale", "encryption alone", 0.7),
     "sms": Case(Channel.SMS, "welcome", "twilio async", 5.0),
-    "mail": Case(Channel.EMAIL, "spring-sale", "rendering alone", 0.7),
-    "mail-plain": Case(Channel.EMAIL, "plain-mail", "rendering alone", 0.7, OWN),
+    "mail": Case(Channel.EMAIL, "spring-sale", "Jinja2 alone", 0.7),
+    "mail-plain": Case(Channel.EMAIL, "plain-mail", "Jinja2 alone", 0.7, OWN),
 }
 
 
@@ -141,8 +141,8 @@ class Ground:
         }
 
     def _beside(self, job: Sender) -> Done:
-        if self.case.beside == "rendering alone":
-            more = [str(self.case.templates), self.case.template, job.channel, str(job.seconds)]
+        if self.case.beside == "Jinja2 alone":
+            more = ["jinja2", str(self.case.templates), self.case.template, str(job.seconds)]
             return child([sys.executable, "-m", "benchmarks.rendering", *more], job)
         return (go if self.case.beside.startswith("Go ") else ours)(self.fake, job)
 
