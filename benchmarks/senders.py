@@ -26,7 +26,7 @@ from benchmarks import ways
 from benchmarks.machine import SENDER_CORE, Core, memory_mb, pin
 from benchmarks.people import people
 from msgxc import http1, ids
-from msgxc.http2 import Client, Limits, Request, post_head
+from msgxc.http2 import Client, Limits, Request, Unanswered, post_head
 from msgxc.model import Channel, Email, Outgoing, Push, Sms, Target, Urgency
 from msgxc.providers import PROVIDERS, SOURCES
 from msgxc.providers.encryption import encrypt, subscriber
@@ -162,7 +162,7 @@ async def bare(channel: Channel, at: Endpoints, in_flight: int) -> AsyncIterator
     async def some(messages: Sequence[ways.Message]) -> None:
         asked = [made[id(message)] for message in messages]
         ends = await client.send(asked, asyncio.get_running_loop().time() + 10)
-        if not isinstance(ends[0], tuple):
+        if isinstance(ends[0], Unanswered):
             raise SystemExit(str(ends[0]))
 
     async def send(messages: Iterable[ways.Message]) -> None:

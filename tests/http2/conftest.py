@@ -89,7 +89,7 @@ def free_port() -> int:
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> int:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -152,7 +152,8 @@ def hypercorn_peer(serve, certificate: Certificate) -> int:
     """The port of hypercorn with peer/echo.py."""
     port = free_port()
     files = ("--certfile", certificate.cert, "--keyfile", certificate.key)
-    command = (sys.executable, "-m", "hypercorn", "--bind", f"127.0.0.1:{port}", *files, "echo:app")
+    alone = ("--workers", "0")  # in the process that is ended, not in one below it
+    command = (sys.executable, "-m", "hypercorn", *alone, "--bind", f"127.0.0.1:{port}", *files, "echo:app")
     return _await_port(serve(*command, cwd=HERE / "peer"), port)
 
 
