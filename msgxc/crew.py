@@ -60,8 +60,6 @@ def main(arguments: Sequence[str]) -> int:
     """A helper; 0 when nothing is left, or it was told to stop."""
     name, first, last, share = arguments
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_until_left, args=(stop,), daemon=True).start()
     try:
         asyncio.run(_send(name, (int(first), int(last)), float(share), stop))
@@ -80,6 +78,9 @@ def _until_left(stop: threading.Event) -> None:
 
 
 async def _send(name: str, whole: Range, share: float, stop: threading.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # By the loop: a handler of Python's own may interrupt itself while it holds the event's lock.
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_exchange() as exchange:
         collect_rarely()
         plan = await part(exchange, name, whole, share)

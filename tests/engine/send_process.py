@@ -14,7 +14,7 @@ from msgxc.wiring import open_exchange
 
 async def main() -> None:
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with open_exchange() as exchange:
         planned = await campaigns.plan(exchange, CampaignSpec.model_validate_json(sys.argv[1]))
         await campaigns.seal(exchange, planned.id)

@@ -79,7 +79,8 @@ async def test_a_helper_leaves_politely(exchange: Exchange, ground: Ground, end:
         await asyncio.sleep(0.02)
     await exchange.store.ledger.set_control(plan.id, Control.PAUSE)
     if end == "SIGTERM":
-        helper.send_signal(signal.SIGTERM)
+        for _ in range(2):
+            helper.send_signal(signal.SIGTERM)
     else:
         helper.stdin.close()
     assert await asyncio.to_thread(helper.wait, 30) == 0

@@ -110,7 +110,7 @@ def work(job: Job) -> None:
 
 async def _send(job: Job) -> None:
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = read_settings(_env_file=None, **job.chosen)
     async with open_exchange(settings, lambda: time.time() + job.clock) as exchange:
         planned = await campaigns.plan(exchange, job.spec)
