@@ -12,8 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from msgspec import Struct
-from msgspec import field as struct_field
+from msgspec import Struct, field
 
 from msgxc.campaign import CampaignSpec
 from msgxc.model import Channel
@@ -133,7 +132,7 @@ class Row(Struct, frozen=True, gc=False):
     uid: UUID
     delivery: UUID
     channel: Channel | None
-    marks: Mapping[Mark, datetime] = struct_field(default_factory=dict)
+    marks: Mapping[Mark, datetime] = field(default_factory=dict)
     reason: str = ""
     code: str = ""
     ref: str = ""
@@ -164,9 +163,15 @@ def merge(row: Row | None, result: Result) -> Row:
     Commutative in what counts (the set of marks), idempotent; LATER alone moves, and only forward.
     """
     if row is None:
-        said, marks = result, {result.mark: result.at}
         return Row(
-            said.uid, said.delivery, said.channel, marks, said.reason, said.code, said.ref, said.attempt
+            uid=result.uid,
+            delivery=result.delivery,
+            channel=result.channel,
+            marks={result.mark: result.at},
+            reason=result.reason,
+            code=result.code,
+            ref=result.ref,
+            attempt=result.attempt,
         )
     marks = dict(row.marks)
     if result.mark is Mark.LATER:

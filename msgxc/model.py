@@ -161,12 +161,15 @@ class Shape:
 
     def filled(self, values: Sequence[str]) -> tuple[str, str]:
         """The HTML and the plain text with these values between the pieces, first the HTML's."""
-        return filled(self.html, values[: self.gaps]), filled(self.text, values[self.gaps :])
+        return self.page(values), self.plain(values)
 
-    @property
-    def gaps(self) -> int:
-        """How many of the values are the HTML's."""
-        return len(self.html) - 1
+    def page(self, values: Sequence[str]) -> str:
+        """The HTML, of all values."""
+        return filled(self.html, values[: len(self.html) - 1])
+
+    def plain(self, values: Sequence[str]) -> str:
+        """The plain text, of all values."""
+        return filled(self.text, values[len(self.html) - 1 :])
 
 
 def filled(pieces: Sequence[str], values: Sequence[str]) -> str:
@@ -204,12 +207,12 @@ class Email:
     @property
     def html(self) -> str:
         """The page."""
-        return filled(self.shape.html, self.values[: self.shape.gaps])
+        return self.shape.page(self.values)
 
     @property
     def text(self) -> str:
         """The plain text."""
-        return filled(self.shape.text, self.values[self.shape.gaps :])
+        return self.shape.plain(self.values)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Email):

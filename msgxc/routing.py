@@ -78,6 +78,10 @@ def addresses(recipient: Recipient, channel: Channel) -> tuple[Target, ...]:
     return (Target(channel, str(recipient.uid)),)
 
 
+def none_suppressed(_: Target) -> None:
+    """Suppressed: none is."""
+
+
 def suppressible(recipient: Recipient, channels: Iterable[Channel]) -> list[Target]:
     """The addresses that have to be looked up in the suppression list before routing."""
     return [t for c in channels if c in SUPPRESSIBLE for t in addresses(recipient, c)]
@@ -87,7 +91,7 @@ def route(
     recipient: Recipient | None,
     what: Offer,
     subscription: Subscription | None = None,
-    suppressed: Suppressed = lambda _: None,
+    suppressed: Suppressed = none_suppressed,
 ) -> Route:
     """The decision for one recipient."""
     if recipient is None:

@@ -14,7 +14,7 @@ from msgxc import ids, links
 from msgxc.errors import WrongTemplate
 from msgxc.ledger import IN_DOUBT, NO_DELIVERY, Campaign, Intent, Mark, Result, Row, to_be_sent
 from msgxc.model import Channel, Content, Outgoing, Reason, Recipient, Skip, Subscription, Target
-from msgxc.routing import Offer, Route, Suppressed, route
+from msgxc.routing import Offer, Route, Suppressed, none_suppressed, route
 from msgxc.tracking import CONSENT
 
 #: Reasons under which a delivery was put off although it may have been accepted.
@@ -113,7 +113,7 @@ class Preparer:
 
     def _suppressed(self, look: Look) -> Suppressed:
         if not look.suppressed:
-            return _nobody
+            return none_suppressed
         return lambda target: look.suppressed.get(ids.address_hash(self.key, target.channel, target.address))
 
     def _deliveries(self, uid: UUID, decision: Route) -> list[tuple[UUID, Target]]:
@@ -160,10 +160,6 @@ class Preparer:
             unsubscribe=self.unsubscribe(uid) if target.channel is Channel.EMAIL else "",
             receipt=links.receipt(self.key, handle),
         )
-
-
-def _nobody(_: Target) -> None:
-    """None is suppressed."""
 
 
 def _skipped(uid: UUID, decision: Route, at: datetime) -> Result:

@@ -131,8 +131,7 @@ class Encoder:
         fields = self._written.get(head)
         parts = [b"\x04", _text(path), self._learn(head) if fields is None else fields]
         for start, value in zip(head.starts, values, strict=True):
-            size = len(value)
-            parts += (start, _LENGTHS[size] if size < 1024 else integer(size, 7), value)
+            parts += (start, _text(value))
         if self._sizes:
             parts[:0] = [integer(size, 5, 0x20) for size in self._sizes]
             self._sizes = []

@@ -77,9 +77,7 @@ def _begin(db: sqlite3.Connection, campaign: bytes) -> int | None:
     return token
 
 
-def _expand(
-    db: sqlite3.Connection, campaign: bytes, rows: list[tuple[bytearray, int, bytearray]], token: int
-) -> None:
+def _expand(db: sqlite3.Connection, campaign: blob, rows: list[tuple[blob, int, blob]], token: int) -> None:
     if db.execute(sql.GET_SEALER, (campaign,)).fetchone() == (str(token),):
         db.executemany(sql.EXPAND, rows)
 
@@ -179,8 +177,8 @@ class SqliteLedger:
         return token
 
     async def expand(self, campaign: UUID, members: Sequence[tuple[int, UUID]], token: int = 0) -> None:
-        key, first = campaign.bytes, blob(campaign.bytes)
-        rows = [(first, shard, blob(uid.bytes)) for shard, uid in members]
+        key = blob(campaign.bytes)
+        rows = [(key, shard, blob(uid.bytes)) for shard, uid in members]
         await self._db.write(lambda db: _expand(db, key, rows, token))
 
     async def seal(self, campaign: UUID, seal: Seal, token: int = 0) -> Seal:
