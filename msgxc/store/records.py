@@ -16,7 +16,7 @@ from msgxc.campaign import CampaignSpec
 from msgxc.ids import uuid_of
 from msgxc.ledger import Intent
 from msgxc.messages.records import Message, To
-from msgxc.model import Channel, Device, Thread, Urgency
+from msgxc.model import DEVICE_CHANNELS, Channel, Device, Thread, Urgency
 
 _CHANNELS = tuple(Channel)
 _NUMBER = {channel: number for number, channel in enumerate(_CHANNELS)}
@@ -94,9 +94,18 @@ def read_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def device_channel(device: Device) -> Channel:
+    """Its channel. Raises ValueError for one on which nobody registers a device."""
+    if device.channel not in DEVICE_CHANNELS:
+        raise ValueError(f"a device is reached by apns, fcm or webpush, not by {device.channel}")
+    return device.channel
+
+
 def spell_devices(devices: Sequence[Device]) -> str:
-    """The devices as a JSON list of lists. Raises ValueError for a naive time."""
-    return json.dumps([[d.channel, d.token, seconds(d.registered), d.p256dh, d.auth] for d in devices])
+    """The devices as a JSON list of lists. Raises ValueError for another channel, and for a naive time."""
+    return json.dumps(
+        [[device_channel(d), d.token, seconds(d.registered), d.p256dh, d.auth] for d in devices]
+    )
 
 
 def read_devices(text: str) -> tuple[Device, ...]:

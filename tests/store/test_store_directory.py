@@ -11,7 +11,7 @@ from msgspec import structs
 from store_samples import WORDS, at, device, gathered, person, uids
 
 from msgxc.expression import Condition
-from msgxc.model import Channel, Recipient, Subscription, Thread
+from msgxc.model import Channel, Device, Recipient, Subscription, Thread
 from msgxc.store.ports import Store, Suppression
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -185,6 +185,25 @@ async def test_prune_spares_a_younger_registration(
     assert await store.directory.prune(someone.uid, "token-b", dead_since) is False
     left = tuple(d for d in someone.devices if d.token != "token-b" or not removed)
     assert (await store.directory.get([someone.uid]))[someone.uid] == structs.replace(someone, devices=left)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (Device(Channel.EMAIL, "t", at(0)), "not by email"),
+        (Device(Channel.APNS, "t", datetime(2026, 1, 1)), "time zone"),  # noqa: DTZ001 - the point of the test
+    ],
+)
+async def test_a_device_that_is_none_is_refused(store: Store, wrong: Device, why: str) -> None:
+    """A channel on which nobody registers, a time without a zone: nothing is written, also by enlisting."""
+    someone = person()
+    with pytest.raises(ValueError, match=why):
+        await store.directory.put([structs.replace(someone, devices=(wrong,))])
+    assert await store.directory.get([someone.uid]) == {}
+    await store.directory.put([someone])
+    with pytest.raises(ValueError, match=why):
+        await store.directory.enlist(someone.uid, wrong, b"a" * 16)
+    assert (await store.directory.get([someone.uid]))[someone.uid] == someone
 
 
 async def test_prune_of_what_is_not_there(store: Store) -> None:

@@ -32,7 +32,7 @@ def _values(recipient: Recipient) -> tuple[object, ...]:
         recipient.tz,
         records.spell_channels(recipient.channels),
         {
-            d.token: (d.channel, place, instant(d.registered), d.p256dh, d.auth)
+            d.token: (records.device_channel(d), place, instant(d.registered), d.p256dh, d.auth)
             for place, d in enumerate(recipient.devices)
         },
         recipient.consents,
@@ -157,6 +157,7 @@ class CassandraDirectory:
         return True
 
     async def enlist(self, uid: UUID, device: Device, address: bytes) -> UUID | None:
+        channel, seen = records.device_channel(device), instant(device.registered)
         before = await self._take(uid, address)
         if before:
             await self.prune(before, device.token, None)
@@ -164,8 +165,7 @@ class CassandraDirectory:
         others = [d for d in (people[uid].devices if uid in people else ()) if d.token != device.token]
         places = await self._session.rows(cql.GET_PLACES, uid)
         first = min((entry[1] for entry in (places[0][0] or {}).values()), default=0) if places else 0
-        entry = (device.channel, first - 1, instant(device.registered), device.p256dh, device.auth)
-        seen = instant(device.registered)
+        entry = (channel, first - 1, seen, device.p256dh, device.auth)
         if uid not in people:
             await self._session.rows(cql.APPEAR, uid, seen)
         await self._session.rows(cql.ENLIST, {device.token: entry}, seen, uid)
