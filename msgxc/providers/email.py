@@ -96,10 +96,9 @@ def refusal(outgoing: Outgoing, to: str) -> Receipt | None:
         return wire.MALFORMED
     if not to:
         return wire.INVALID_ADDRESS
-    most = content.shape.size + 4 * sum(map(len, content.values))  # bytes
-    if most > CONTENT_LIMIT:
-        most = content.shape.size + sum(map(wire.utf8_bytes, content.values))
-    return wire.TOO_LARGE if most > CONTENT_LIMIT else None if most else wire.MALFORMED
+    if not content.shape.size and not any(content.values):
+        return wire.MALFORMED
+    return None if wire.fits(content.values, CONTENT_LIMIT - content.shape.size) else wire.TOO_LARGE
 
 
 def receipt(answer: wire.Answer, now: datetime) -> Receipt:

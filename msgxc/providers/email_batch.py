@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from msgxc.model import Email, Outgoing, Shape
-from msgxc.providers.wire import clean
+from msgxc.providers.wire import clean, fits
 
 #: Bytes of tags and values of one recipient. The field's reference says 10,000; another page says 50,000.
 SUBSTITUTIONS_LIMIT = 10_000
@@ -86,8 +86,7 @@ def _letter(texts: Iterable[str]) -> str:
 
 
 def _fits(values: Mapping[str, str]) -> bool:
-    most = 4 * sum(len(tag) + len(value) for tag, value in values.items())
-    return most <= SUBSTITUTIONS_LIMIT or _size(values) <= SUBSTITUTIONS_LIMIT
+    return fits([*values, *values.values()], SUBSTITUTIONS_LIMIT)
 
 
 def join(emails: Sequence[Email], among: Iterable[int] | None = None) -> list[Joined]:
@@ -157,7 +156,3 @@ def _common(pieces: Sequence[str]) -> int:
     """How many characters all pieces begin with."""
     low, high = min(pieces), max(pieces)
     return next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-
-
-def _size(values: Mapping[str, str]) -> int:
-    return sum(len(text.encode("utf-8", "replace")) for pair in values.items() for text in pair)

@@ -126,7 +126,8 @@ def parts(outgoing: Outgoing) -> dict[str, Any] | Receipt:
         return wire.INVALID_ADDRESS
     title, body, image = wire.clean(content.title), wire.clean(content.body), wire.clean(content.image)
     data = _data(content, outgoing)
-    if _is_too_large([("title", title), ("body", body), ("image", image), *data.items()]):
+    pairs = [("title", title), ("body", body), ("image", image), *data.items()]
+    if not wire.fits([text for pair in pairs if pair[1] for text in pair], PAYLOAD_LIMIT):
         return wire.TOO_LARGE
     return {
         "fcm_token": token,
@@ -149,13 +150,6 @@ def _data(content: Push, outgoing: Outgoing) -> dict[str, str]:
     if "".join([*data, *data.values()]).isascii():
         return data
     return {wire.clean(name): wire.clean(value) for name, value in data.items()}
-
-
-def _is_too_large(pairs: Sequence[tuple[str, str]]) -> bool:
-    """By their names and values, where there is a value. A character has at most four bytes."""
-    if 4 * sum([len(name) + len(value) for name, value in pairs]) <= PAYLOAD_LIMIT:
-        return False
-    return sum(wire.utf8_bytes(text) for pair in pairs if pair[1] for text in pair) > PAYLOAD_LIMIT
 
 
 def receipt(answer: wire.Answer, now: datetime) -> Receipt:

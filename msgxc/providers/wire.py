@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "NotSent",
     "clean",
     "ended",
+    "fits",
     "form_value",
     "from_json",
     "receipt_of",
@@ -30,7 +31,6 @@ __all__ = [
     "unanswered",
     "unreadable",
     "utc_now",
-    "utf8_bytes",
 ]
 
 
@@ -81,8 +81,15 @@ def form_value(text: str) -> str:
     return _TO_ESCAPE.sub(_escaped, text).replace(" ", "+")
 
 
-def utf8_bytes(text: str) -> int:
-    """How long it is in UTF-8; what cannot be encoded counts as `?`."""
+def fits(texts: Collection[str], limit: int) -> bool:
+    """Whether texts have at most so many bytes in UTF-8; what cannot be encoded counts as `?`.
+
+    A character has at most four, so short ones need not be encoded.
+    """
+    return 4 * sum(map(len, texts)) <= limit or sum(map(_utf8_bytes, texts)) <= limit
+
+
+def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
