@@ -10,6 +10,11 @@ STAMP := $(VENV)/.installed
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach it,python3.11 python3 python,$(shell $(it) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(it))))
 
+# What pip says, as a line now and then: how many packages it has, and that it is unpacking them.
+PACKAGES = $(shell grep -c '^[a-z0-9].*==' requirements.lock)
+COUNTED = awk -v of=$(PACKAGES) '/^Collecting/ {n++; if (n % 20 == 0) {print "  " n " of " of " packages fetched"; fflush()}} \
+	/^Installing collected/ {print "  all fetched; unpacking them takes half a minute"; fflush()}'
+
 .PHONY: help demo up up-real test lint bench soak audit lock clean
 
 help: ## what there is
@@ -28,7 +33,7 @@ test: $(STAMP) ## all checks and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## format, then check style and types
 	$(BIN)/ruff format .
@@ -45,11 +50,17 @@ audit: $(STAMP) ## AUDIT_PEOPLE (1000000) on Cassandra, ten processes killed: pl
 	@$(BIN)/python -m benchmarks.audit --keep
 
 lock: $(STAMP) ## pin the newest versions that fit pyproject.toml
-	$(BIN)/pip install --quiet uv
+	$(BIN)/pip install --quiet uv==0.13.9
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --upgrade --group dev --output-file requirements.lock pyproject.toml
 
-clean: ## remove .venv, all that the embedded system has written, and caches
+clean: ## remove .venv, all that make up and make up-real have written, and caches
+	@# What PostgreSQL keeps outside, where root has started it: of homes in this folder's var, and of no other.
+	@for of in /var/lib/msgxc/*/home; do \
+		if [ -r "$$of" ]; then case "$$(cat "$$of")" in \
+			"$(CURDIR)"/var/*) echo "rm -rf $${of%/home}"; rm -rf "$${of%/home}";; \
+		esac; fi; \
+	done
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -60,6 +71,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@rm -f $@
 	@$(BIN)/python -c '$(NEW_ENOUGH)' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
 		|| { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off \
+		-r requirements.lock | $(COUNTED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

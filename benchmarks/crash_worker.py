@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 from msgxc import campaigns
-from msgxc.campaign import CampaignSpec, Fallback, Sending
+from msgxc.campaign import Audience, CampaignSpec, Everyone, Fallback, Sending
 from msgxc.settings import Settings, read_settings
 from msgxc.wiring import open_exchange
 
@@ -27,6 +27,7 @@ def spec_of(job: dict[str, Any]) -> CampaignSpec:
     return CampaignSpec(
         name=job["name"],
         template="spring-sale",
+        audience=Audience(to=Everyone()),
         sending=Sending(in_doubt=job.get("in_doubt", "default")),
         fallback=Fallback(enabled=False),
         values={"code": "SPRING26"},

@@ -21,7 +21,7 @@ from benchmarks import people
 from benchmarks.machine import ROOT, SENDER_CORE, Core, memory_mb, pin
 from benchmarks.stages import STAGE, Loop, Meter, meter_exchange, meter_turns
 from msgxc import campaigns
-from msgxc.campaign import CampaignSpec, Fallback, Sending
+from msgxc.campaign import Audience, CampaignSpec, Everyone, Fallback, Sending
 from msgxc.delivery import Counts
 from msgxc.garbage import collect_rarely
 from msgxc.ledger import Mark
@@ -74,7 +74,7 @@ class Found:
 def settings(job: Job) -> Settings:
     """The embedded default, in a folder of the benchmark."""
     tuned = {"windows_at_once": job.windows_at_once, **job.tuned}
-    return read_settings(_env_file=None, home=Path(job.home), sandbox=True, **tuned)
+    return read_settings(_env_file=None, home=Path(job.home), sandbox=True, sms_per_day=10**9, **tuned)
 
 
 def spec(job: Job) -> CampaignSpec:
@@ -83,6 +83,7 @@ def spec(job: Job) -> CampaignSpec:
     return CampaignSpec(
         name=job.name,
         template=job.template or TEMPLATES.get(channels[0], "spring-sale"),
+        audience=Audience(to=Everyone()),
         sending=Sending(channels=channels),
         fallback=Fallback(enabled=False),
         values={"code": "SPRING26"},
@@ -159,13 +160,15 @@ def run(job: Job) -> dict[str, Any]:
         return asdict(runner.run(campaign(job, meter)))
 
 
-def apart(job: Job) -> dict[str, Any]:
-    """Do the job in a process of its own, whatever this one's settings are; what it found."""
-    command = [sys.executable, "-m", "benchmarks.engine", json.dumps(asdict(job))]
+def apart(job: Job, checkout: Path = ROOT) -> dict[str, Any]:
+    """Do the job in a process of its own, whatever this one's settings are; what it found. `checkout`: whose
+    code does it, with the interpreter of its own .venv."""
+    python = sys.executable if checkout == ROOT else str(checkout / ".venv/bin/python")
+    command = [python, "-m", "benchmarks.engine", json.dumps(asdict(job))]
     env = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
-    said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    said = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
     if said.returncode:
-        raise SystemExit(f"the engine, {job.name}:\n{said.stdout[-500:]}{said.stderr[-2000:]}")
+        raise SystemExit(f"the engine of {checkout}, {job.name}:\n{said.stdout[-500:]}{said.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
     return found
 

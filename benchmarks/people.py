@@ -12,7 +12,7 @@ from msgxc.model import Channel, Device, Recipient
 from msgxc.sandbox.subscriber import SUBSCRIBER_AUTH, SUBSCRIBER_P256DH, push_endpoint
 from msgxc.settings import Settings
 from msgxc.store.records import batches
-from msgxc.wiring import make_store
+from msgxc.wiring import exchange_key, make_store
 
 SEED = 20261122
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,6 +68,7 @@ async def enlist(settings: Settings, count: int, channels: dict[Channel, int]) -
     store = make_store(settings)
     try:
         await store.apply_schema()
+        await exchange_key(settings, store)  # a store with people in it wants the key that it was made with
         await store.open()
         for some in batches(people(count, channels), 8000):
             await asyncio.gather(*(store.directory.put(part) for part in batches(some, 1000)))

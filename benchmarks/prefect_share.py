@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 from rich.console import Console
 
 from benchmarks.machine import (
@@ -32,6 +31,7 @@ from benchmarks.machine import (
     stat_cpu,
 )
 from msgxc.demo import PrefectApi
+from msgxc.deploying import Api
 from msgxc.settings import Settings
 from msgxc.system import Steps, System, running
 
@@ -109,11 +109,12 @@ def _idle(system: System) -> float:
 def _campaign(system: System, recipients: int) -> dict[str, object]:
     server, worker, name = _child(system, "server"), _child(system, "worker"), f"bench-{uuid4().hex[:8]}"
     before = {pid: _tree_cpu(pid) for pid in (server, worker)}
-    with httpx.Client(base_url=system.api, timeout=60) as http:
+    with Api(system.api, system.login).client() as http:
         prefect, begun = PrefectApi(http), time.monotonic()
         parameters = {
             "name": name,
             "template": "spring-sale",
+            "audience": {"to": {"kind": "everyone"}},
             "fallback": {"enabled": False},
             "values": {"code": "SPRING26"},
         }

@@ -33,14 +33,13 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.people import PUSH_MIX, people
 from msgxc import campaigns, real
-from msgxc.campaign import CampaignSpec, Fallback, Sending
+from msgxc.campaign import Audience, CampaignSpec, Everyone, Fallback, Sending
 from msgxc.deploying import Api, worker_command
 from msgxc.model import Channel, Device, Recipient
 from msgxc.sandbox.journal import Accepted, read
 from msgxc.sandbox.launch import start as start_sandbox
 from msgxc.settings import ROOT, Settings, read_settings
 from msgxc.store.records import batches
-from msgxc.supervise import stop_tree
 from msgxc.system import Steps, System, environment
 from msgxc.wiring import apply_schema, make_store, open_exchange, sandbox_folder
 
@@ -84,9 +83,7 @@ def _far_away(count: int) -> Iterator[Recipient]:
 def _without_workers(system: System) -> None:
     assert system.supervisor
     for child in [it for it in system.supervisor.children if it.name.startswith("worker")]:
-        stop_tree(child.process.pid)
-        child.process.wait()
-        system.supervisor.children.remove(child)
+        system.supervisor.dismiss(child)
 
 
 def _campaign(system: System, recipients: int, count: int) -> dict[str, Any]:
@@ -119,6 +116,7 @@ def _start(client: httpx.Client, name: str) -> str:
     parameters = {
         "name": name,
         "template": "spring-sale",
+        "audience": {"to": {"kind": "everyone"}},
         "values": {"code": "X"},
         "sending": {"channels": ["apns"]},
         "fallback": {"enabled": False},
@@ -237,6 +235,7 @@ async def _costs(settings: Settings, recipients: int, warm: int, pid: int) -> Co
             spec = CampaignSpec(
                 name=f"costs-{number}",
                 template="spring-sale",
+                audience=Audience(to=Everyone()),
                 values={"code": "X"},
                 sending=Sending(),
                 fallback=Fallback(enabled=False),

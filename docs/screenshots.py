@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from msgxc.deploying import Api
 from msgxc.settings import read_settings
 from msgxc.system import attached
 
@@ -25,11 +26,13 @@ def main() -> None:
     """Take them all, of the demo's last campaign."""
     system = attached(read_settings())
     url = system.url
-    run, report, deployment = _find(f"{url}/api")
+    run, report, deployment = _find(Api(system.api, system.login))
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, locale="en-GB", timezone_id="UTC")
+        page.goto(system.page("/v2/"))  # from here on the browser has the login
+        page.wait_for_url(f"{url}/v2/**")
         _form(page, f"{url}/v2/deployments/deployment/{deployment}/run")
         _shot(page, f"{url}/v2/runs/flow-run/{run}?tab=Artifacts", "run")
         _shot(page, f"{url}/v2/artifacts/artifact/{report}", "artifacts", height=1450)
@@ -37,11 +40,11 @@ def main() -> None:
         browser.close()
 
 
-def _find(api: str) -> tuple[str, str, str]:
+def _find(api: Api) -> tuple[str, str, str]:
     """The last demo run, its report, the deployment."""
     runs = {"name": {"like_": "demo-"}, "state": {"type": {"any_": ["COMPLETED"]}}}
     flow = {"name": {"any_": ["campaign"]}}
-    with httpx.Client(base_url=api, timeout=30) as http:
+    with api.client() as http:
         run = _first(http, "/flow_runs/filter", {"flow_runs": runs, "flows": flow, "sort": "START_TIME_DESC"})
         wanted = {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["report"]}}
         report = _first(http, "/artifacts/filter", {"artifacts": wanted})

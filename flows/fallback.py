@@ -6,9 +6,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.sending import send, state
+from flows.sending import send
 from msgxc.campaign import Slug
 from tasks.campaign import fallback_spec, plan, seal, whole_report
+from tasks.own_run import ending, outcome, said
 
 
 @flow(name="fallback", flow_run_name="{campaign}.fallback", persist_result=False)
@@ -21,7 +22,9 @@ def fallback(campaign: Slug) -> State[None]:
     spec = fallback_spec(campaign)
     if spec is None:
         return Completed(message="This campaign has no fallback: nothing to do.")
-    planned = plan(spec)
-    found = send(planned, seal(planned.id))
-    whole_report(campaign)
-    return state(found)
+    with ending(spec) as end:
+        planned = plan(spec, said())
+        found = send(planned, seal(planned))
+        whole_report(campaign)
+        end.state = outcome(found, planned, of_rest=True)
+    return end.state

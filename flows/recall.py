@@ -1,4 +1,4 @@
-"""Take a message back."""
+"""Take a campaign or a message back."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from msgxc.campaign import Uid
+from msgxc.campaign import Slug, Uid
 from tasks.dispatch import recall as take_back
+from tasks.dispatch import recalled_name
+from tasks.own_run import ending
 
 
-@flow(name="recall", flow_run_name="recall {message}", persist_result=False)
-def recall(thread: Uid, message: Uid) -> State[None]:
-    """Stop what is unsent of a message, and replace what has arrived where the channel can do that.
+@flow(name="recall", flow_run_name=recalled_name, persist_result=False)
+def recall(
+    campaign: Slug | None = None, message: Uid | None = None, thread: Uid | None = None
+) -> State[None]:
+    """Stop what is unsent, and replace what has arrived of a message where the channel can do that.
 
     Args:
-        thread: Id of its thread.
-        message: Id of the message.
+        campaign: Name of a campaign; or:
+        message: Id of a message, as `msgxc messages list` shows it.
+        thread: Id of its thread, for a message that has not begun to leave.
     """
-    found = take_back(thread, message)
-    return Completed(
-        message=f"{found.unsent:,} unsent, {found.withdrawn:,} withdrawn, {found.seen:,} seen, "
-        f"{found.beyond:,} beyond recall"
-    )
+    with ending() as end:
+        end.state = Completed(message=take_back(campaign, message, thread).told())
+    return end.state

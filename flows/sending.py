@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
-from prefect.states import Cancelled, Completed
 
 from msgxc.campaign import CampaignSpec
 from msgxc.crew import crew
 from msgxc.delivery import Counts
-from msgxc.ledger import Control, Seal
+from msgxc.ledger import Seal
 from msgxc.parts import Planned
 from msgxc.reports.funnel import Report
-from msgxc.reports.tables import summary
 from msgxc.settings import read_settings
 from tasks.board import Board, open_board
-from tasks.campaign import last_words, report, send_rest, send_slice
+from tasks.campaign import Sent, last_words, report, send_rest, send_slice
 from tasks.following import schedule_fallback, start_runs
+from tasks.own_run import canceled, give_back
 
 WAIT_SECONDS = 60.0
 
@@ -24,7 +22,7 @@ WAIT_SECONDS = 60.0
 def send(plan: Planned, sealed: Seal, follows: CampaignSpec | None = None) -> Report:
     """Send, with other runs if it is large; the report is put up even when a provider refuses us, or the run
     is ended. `follows`: the campaign, when a fallback is to be scheduled before it is closed."""
-    board = open_board(sealed.count)
+    board = open_board(plan.name, sealed.count, plan.done)
     try:
         others = start_runs.submit(plan) if plan.spread else None
         send_part(plan, board)
@@ -36,22 +34,23 @@ def send(plan: Planned, sealed: Seal, follows: CampaignSpec | None = None) -> Re
         report(plan, board, ended=False)
         raise
     except TerminationSignal:
-        last_words(plan, board)
+        if canceled():
+            last_words(plan, board)
         raise
     return report(plan, board)
 
 
 def send_part(plan: Planned, board: Board) -> Counts:
-    """Slice by slice, and then what had to wait; answers what this run has done."""
-    counts = Counts()
+    """Slice by slice, and then what had to wait; answers what has been done. A run that has to wait for
+    long, or is paused for long, ends here, and goes on in a process of its own when it is time."""
+    sent = Sent(plan.done)
     with crew(plan, read_settings().processes):
         for first, last in plan.slices:
-            counts = send_slice(plan, first, last, board, counts)
-        return send_rest(plan, board, counts)
-
-
-def state(found: Report) -> State[None]:
-    """The run's final state, with one line on what came of it."""
-    if found.control == Control.CANCEL:
-        return Cancelled(message=summary(found))
-    return Completed(message=summary(found))
+            sent = send_slice(plan, first, last, board, sent.counts)
+            if sent.leaves:
+                break
+        else:
+            sent = send_rest(plan, board, sent.counts)
+    if sent.leaves:
+        give_back(sent.at)
+    return sent.counts

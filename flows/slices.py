@@ -13,6 +13,9 @@ from flows.sending import send_part
 from msgxc.campaign import Slug
 from tasks.board import open_board
 from tasks.campaign import part
+from tasks.own_run import ending
+
+STOPPED_PART = "Stopped with its system: the campaign's own run sends what is left."
 
 
 @flow(name="slices", flow_run_name="{campaign}.{first}-{last}", persist_result=False)
@@ -30,6 +33,9 @@ def slices(
         last: The shard after the last one.
         share: This run's part of the campaign's throttle, when more than 64 processes send it at once.
     """
-    planned = part(campaign, first, last, share)
-    counts = send_part(planned, open_board(planned.estimate))
-    return Completed(message=f"{counts.recipients:,} people; the campaign's own run has the report")
+    with ending(stopped=Completed(message=STOPPED_PART)) as end:
+        planned = part(campaign, first, last, share)
+        board = open_board(f"{campaign}.{first}-{last}", planned.estimate, planned.done)
+        counts = send_part(planned, board)
+        end.state = Completed(message=f"{counts.recipients:,} people; the campaign's own run has the report")
+    return end.state

@@ -9,20 +9,49 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from msgxc import expression
+from msgxc import expression, ids
 from msgxc.campaign import Audience, Cohort, Everyone, People, Selection, Subscribers, Where
-from msgxc.errors import NotFound, WrongInput
+from msgxc.errors import NotFound, WrongInput, none_such
+from msgxc.people import fields
 from msgxc.store.ports import BATCH, Store
 from msgxc.store.records import batches
+
+
+def ids_in(selection: People | Subscribers) -> list[UUID]:
+    """The uids or the thread it names. Raises WrongInput for a foreign id: `keyed` has not seen it."""
+    named = selection.uids if isinstance(selection, People) else (selection.thread,)
+    if any(not isinstance(one, UUID) for one in named):
+        raise WrongInput("a foreign id stands for nobody without the exchange's key")
+    return [one for one in named if isinstance(one, UUID)]
+
+
+def keyed(key: bytes, audience: Audience) -> Audience:
+    """The same audience with every foreign id as the uid or tid that it stands for. Raises WrongInput."""
+    to, *exclude = (_keyed(key, one) for one in (audience.to, *audience.exclude))
+    return Audience(to=to, exclude=tuple(exclude))
+
+
+def _keyed(key: bytes, selection: Selection) -> Selection:
+    def id_of(one: UUID | str) -> UUID:
+        return one if isinstance(one, UUID) else ids.uid_of(key, fields.identity(one))
+
+    try:
+        if isinstance(selection, People) and any(isinstance(one, str) for one in selection.uids):
+            return People(uids=tuple(map(id_of, selection.uids)))
+        if isinstance(selection, Subscribers) and isinstance(selection.thread, str):
+            return Subscribers(thread=id_of(selection.thread))
+    except ValueError as error:
+        raise WrongInput(f"an id of the audience: {error}") from None
+    return selection
 
 
 async def check(store: Store, selection: Selection) -> None:
     """Whether the selection means anything. Raises NotFound, WrongExpression."""
     if isinstance(selection, Where):
         expression.parse(selection.where)
-    elif isinstance(selection, Cohort) and selection.cohort not in await store.cohorts.sizes():
-        raise NotFound(f"there is no cohort {selection.cohort!r}")
-    elif isinstance(selection, Subscribers) and await store.threads.get(selection.thread) is None:
+    elif isinstance(selection, Cohort) and selection.cohort not in (known := await store.cohorts.sizes()):
+        raise none_such("cohort", selection.cohort, known)
+    elif isinstance(selection, Subscribers) and await store.threads.get(ids_in(selection)[0]) is None:
         raise NotFound(f"there is no thread {selection.thread}")
 
 
@@ -44,10 +73,10 @@ async def stream(store: Store, selection: Selection, now: datetime) -> AsyncIter
         async for some in store.cohorts.scan(selection.cohort):
             yield some
     elif isinstance(selection, Subscribers):
-        async for some in store.threads.subscribers(selection.thread):
+        async for some in store.threads.subscribers(ids_in(selection)[0]):
             yield some
     elif isinstance(selection, People):
-        for some in batches(selection.uids, BATCH):
+        for some in batches(ids_in(selection), BATCH):
             yield list(await store.directory.get(some))
     elif isinstance(selection, Where):
         wanted = expression.parse(selection.where)
@@ -64,9 +93,9 @@ async def members(store: Store, selection: Selection, uids: Collection[UUID], no
     if isinstance(selection, Cohort):
         return await store.cohorts.members(selection.cohort, uids)
     if isinstance(selection, Subscribers):
-        return set(await store.threads.subscriptions(selection.thread, uids))
+        return set(await store.threads.subscriptions(ids_in(selection)[0], uids))
     if isinstance(selection, People):
-        return set(uids).intersection(selection.uids)
+        return set(uids).intersection(ids_in(selection))
     if isinstance(selection, Where):
         wanted = expression.parse(selection.where)
         people = (await store.directory.get(uids)).values()

@@ -7,40 +7,131 @@ address.
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
     Tag,
+    ValidationError,
     WithJsonSchema,
     field_validator,
 )
 from pydantic_core import CoreSchema
 
 from msgxc import ids
+from msgxc.errors import WrongInput
 from msgxc.model import Channel, Urgency
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 #: The forms of `name` that are filled in from the time a run is due, in the run's own time zone.
 PLACEHOLDERS = {"{date}": "%Y-%m-%d", "{week}": "%G-w%V", "{month}": "%Y-%m", "{hour}": "%Y-%m-%dt%H"}
+#: The longest name: a form of 100 characters with every placeholder filled in, and what a fallback adds.
+LONGEST_NAME = 300
 
-Slug = Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
-NameForm = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]|\{(date|week|month|hour)\})*$", max_length=100)
+_PLAIN, _BETWEEN, _PLACEHOLDER = re.compile(NAME), re.compile(r"[^a-z0-9._-]+"), re.compile(r"\{[^{}]*\}")
+
+
+def slug(text: str) -> str:
+    """A name as it is kept, at every door: "Hello 1" is hello-1, "Grüße" is grusse. What is a name already
+    stays as it is. Raises ValueError when no letter from a to z and no digit is left."""
+    if _PLAIN.fullmatch(text):
+        return text
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    found = _BETWEEN.sub("-", bare).strip("-._")
+    if not found:
+        raise ValueError("a name needs a letter from a to z, or a digit")
+    return found
+
+
+def name_form(text: str) -> str:
+    """The same of a name with placeholders, which stay: "Weekly {date}" is weekly-{date}."""
+    wrong = next((one for one in _PLACEHOLDER.findall(text) if one not in PLACEHOLDERS), None)
+    if wrong:
+        raise ValueError(f"{wrong} stands for nothing: there are {', '.join(PLACEHOLDERS)}")
+    # Digits of their own stand for the placeholders meanwhile, so that what is between them is one name.
+    signs = {placeholder: f"0{number}0placeholder0" for number, placeholder in enumerate(PLACEHOLDERS)}
+    for placeholder, sign in signs.items():
+        text = text.replace(placeholder, sign)
+    text = slug(text)
+    for placeholder, sign in signs.items():
+        text = text.replace(sign, placeholder)
+    return text
+
+
+_ID = re.compile(r"[^@\x00-\x1f\x7f]{1,500}")
+
+
+def _slug_or_none(text: str) -> str:
+    return slug(text) if text else ""
+
+
+SlugOrNone = Annotated[str, AfterValidator(_slug_or_none)]
+#: No pattern: a form would show it to a person. The rule's own words say what is wrong.
+Slug = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME), AfterValidator(slug)]
+NameForm = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(name_form)]
+
+
+def _known_id(value: Any) -> Any:
+    """A UUID in any spelling is one; anything else is a foreign id, and stays."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return UUID(value)
+    except ValueError:
+        if not _ID.fullmatch(value):
+            raise ValueError("an id is no address, and is 500 characters long at most") from None
+        return value
+
+
+#: Who or what is meant: a UUID, or a foreign id that stands for one. No address: Prefect keeps parameters.
+AnyId = Annotated[
+    UUID | str,
+    BeforeValidator(_known_id),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^@]+$"}),
 ]
-
 
 _UUID = r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
 Uid = Annotated[UUID, WithJsonSchema({"type": "string", "format": "uuid", "pattern": _UUID})]
+
+_DAY = (
+    r"((19|2[0-9])[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    r"|02-(0[1-9]|1[0-9]|2[0-8]))|(19|2[0-9])([02468][48]|[2468]0|[13579][26])-02-29|2[048]00-02-29)"
+)
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?"
+_ZONE = r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])"
+
+
+def _moment(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a time zone, for example 2026-12-01T09:00:00+01:00")
+    if not 1900 <= value.year <= 2999:
+        raise ValueError("a time lies between 1900 and 2999")
+    return value
+
+
+#: A time with its zone. The pattern says all of it: Prefect refuses with the request what the flow would.
+Moment = Annotated[
+    datetime,
+    AfterValidator(_moment),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "pattern": rf"^{_DAY}[Tt ]{_TIME}{_ZONE}(?![\s\S])"}
+    ),
+]
 
 
 def _choices(choices: type[Enum]) -> WithJsonSchema:
@@ -52,6 +143,12 @@ def _choices(choices: type[Enum]) -> WithJsonSchema:
 def _without_kind(schema: dict[str, Any]) -> None:
     """Leave `kind` out of the form: which fields are filled in says it. By API it may still be given."""
     schema["patternProperties"] = {"^kind$": {"const": schema["properties"].pop("kind")["const"]}}
+
+
+def _to_be_chosen(schema: dict[str, Any]) -> None:
+    """A choice of one, without a default."""
+    schema.pop("default", None)
+    schema["enum"] = [schema.pop("const")]
 
 
 class _AnyOf:
@@ -74,11 +171,9 @@ def _tab(title: str) -> ConfigDict:
 class Everyone(_Form):
     """Everybody in the directory."""
 
-    # It has to be said: an empty selection is a field that somebody forgot to fill in, and is refused.
-    model_config = ConfigDict(title="Everyone", json_schema_extra={"required": ["kind"]})
-    kind: Annotated[
-        Literal["everyone"], WithJsonSchema({"type": "string", "enum": ["everyone"], "default": "everyone"})
-    ] = Field(default="everyone", title="To all")
+    # It has to be chosen: the form fills nothing in, and an empty selection is refused.
+    model_config = ConfigDict(title="All", json_schema_extra={"required": ["kind"]})
+    kind: Literal["everyone"] = Field(default="everyone", title="To all", json_schema_extra=_to_be_chosen)
 
 
 class Cohort(_Form):
@@ -108,29 +203,29 @@ class Where(_Form):
 class People(_Form):
     """People named one by one."""
 
-    model_config = _tab("List of people")
+    model_config = _tab("People")
     kind: Literal["people"] = "people"
-    uids: tuple[Uid, ...] = Field(
+    uids: tuple[AnyId, ...] = Field(
         min_length=1,
         max_length=10_000,
         title="Uids",
-        description="One uid each, as `msgxc people export` writes them.",
-        examples=[["0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e"]],
+        description="One uid each, as `msgxc people export` writes them, or the foreign id of an import.",
+        examples=[["0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e", "me"]],
     )
 
 
 class Subscribers(_Form):
     """The subscribers of a thread; the thread's own channels and their preferences for it hold."""
 
-    model_config = _tab("Subscribers of a thread")
+    model_config = _tab("Thread")
     kind: Literal["thread"] = "thread"
-    thread: Uid = Field(title="Thread", description="Id of the thread.")
+    thread: AnyId = Field(title="Thread", description="Id of the thread.")
 
 
 class Unreached(_Form):
     """Those whom another campaign has not reached, as a fallback does."""
 
-    model_config = _tab("Not reached by a campaign")
+    model_config = _tab("Unreached")
     kind: Literal["unreached"] = "unreached"
     campaign: Slug = Field(
         title="Campaign", description="Name of the campaign that came before.", examples=["spring-sale"]
@@ -156,13 +251,14 @@ def _kind(value: Any) -> str:
     return next((kind for kind, field in _FIELDS.items() if field in value), "")
 
 
+#: The tabs of the form, in this order: the first is open, so it is not everyone.
 Selection = Annotated[
-    Annotated[Everyone, Tag("everyone")]
-    | Annotated[Cohort, Tag("cohort")]
+    Annotated[Cohort, Tag("cohort")]
     | Annotated[Where, Tag("where")]
     | Annotated[People, Tag("people")]
     | Annotated[Subscribers, Tag("thread")]
-    | Annotated[Unreached, Tag("unreached")],
+    | Annotated[Unreached, Tag("unreached")]
+    | Annotated[Everyone, Tag("everyone")],
     Discriminator(_kind),
     _AnyOf(),
 ]
@@ -237,8 +333,10 @@ class Sending(_Form):
         description="Marketing and product messages go only to those who consented to that purpose; service "
         "messages (about their own order, account, safety) to all.",
     )
-    not_before: datetime | None = Field(
-        default=None, title="Not before", description="Start sending at this time; None: at once."
+    not_before: Moment | None = Field(
+        default=None,
+        title="Not before",
+        description="Start sending at this time, with its time zone; None: at once.",
     )
     per_second: int | None = Field(
         default=None,
@@ -254,19 +352,23 @@ class Sending(_Form):
         "and the device replaces the first copy. hold: never repeats. default: hold for SMS, else resend.",
     )
 
-    @field_validator("not_before")
-    @classmethod
-    def _aware(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a time needs a time zone, for example 2026-12-01T09:00:00+01:00")
-        return value
-
     @field_validator("channels")
     @classmethod
     def _distinct(cls, value: tuple[Channel, ...]) -> tuple[Channel, ...]:
         if len(set(value)) != len(value):
             raise ValueError("a channel stands twice in the list")
         return value
+
+
+class UrgentSending(Sending):
+    """How it is sent when it cannot wait: what is left out is that of an alert, not of an advertisement."""
+
+    urgency: Annotated[Urgency, _choices(Urgency)] = Field(
+        default=Urgency.HIGH, title="Urgency", description=Sending.model_fields["urgency"].description
+    )
+    purpose: Annotated[Purpose, _choices(Purpose)] = Field(
+        default=Purpose.SERVICE, title="Purpose", description=Sending.model_fields["purpose"].description
+    )
 
 
 class FallbackWhen(StrEnum):
@@ -304,9 +406,8 @@ class Fallback(_Form):
         description="failed: no delivery was accepted, or there was no address. unconfirmed: also those "
         "whose device has not confirmed it.",
     )
-    template: str = Field(
+    template: SlugOrNone = Field(
         default="",
-        pattern=r"^([a-z0-9][a-z0-9._-]*)?$",
         max_length=100,
         title="Template",
         description="Another message for the fallback; empty: the same one.",
@@ -347,8 +448,8 @@ class CampaignSpec(_Form):
     """One campaign. The name says which one: starting the same name again finishes it, and repeats nobody."""
 
     name: Slug
-    template: str = Field(pattern=NAME, max_length=100)
-    audience: Audience = Audience(to=Everyone())
+    template: Slug
+    audience: Audience  # no default: that somebody forgot it must not mean everybody
     sending: Sending = Sending()
     fallback: Fallback = Fallback()
     values: dict[str, str] = Field(
@@ -360,5 +461,110 @@ class CampaignSpec(_Form):
 
 
 def fill_name(form: str, due: datetime) -> str:
-    """`weekly-{date}` with the time at which the run is due (aware, already in the campaign's zone)."""
-    return re.sub(r"\{\w+\}", lambda m: due.strftime(PLACEHOLDERS[m.group()]).lower(), form)
+    """`weekly-{date}` with the time at which the run is due (aware, already in the campaign's zone). The hour
+    that comes twice, when clocks are put back, has a `b` behind it the second time."""
+
+    def filled(found: re.Match[str]) -> str:
+        again = "b" if found.group() == "{hour}" and due.fold else ""
+        return due.strftime(PLACEHOLDERS[found.group()]).lower() + again
+
+    return re.sub(r"\{\w+\}", filled, form)
+
+
+# -- what Prefect hands over --------------------------------------------------------------------------------
+
+_KIND, _OF_PREFECT = "__prefect_kind", "__prefect"
+_HOLDS = {"none": "value", "json": "value", "jinja": "template", "workspace_variable": "variable_name"}
+_DEEPEST = 50  # of parameters within parameters
+_LEFT_OUT = object()
+_JINJA = re.compile(r"\{[{%#]")
+
+
+def asked(parameters: Mapping[str, Any], sending: type[Sending] = Sending) -> CampaignSpec:
+    """The campaign that a form, a schedule or a request asks for; `sending`: whose defaults hold.
+
+    The name's placeholders are to be filled in before. Raises WrongInput, with one sentence.
+    """
+    try:
+        given = unpacked(parameters)
+        how = given.get("sending", {})
+        if isinstance(how, Mapping):
+            how = {**sending().model_dump(), **how}
+        elif isinstance(how, Sending):
+            how = how.model_dump()
+        return CampaignSpec.model_validate({**given, "sending": how})
+    except ValidationError as error:
+        raise WrongInput(_words(error)) from None
+    except ValueError as error:
+        raise WrongInput(str(error)) from None
+
+
+def unpacked(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as somebody has filled them in. Prefect resolves those of runs; those of a schedule it hands
+    over as its form has stored them: {"__prefect_kind": "json", "value": "…"}, without a value: left out.
+
+    Raises ValueError, with one sentence, for what cannot be known here: a template or a variable of
+    Prefect's, and any other key that is Prefect's own.
+    """
+    found = _unpacked(parameters, "", 0)
+    return found if isinstance(found, dict) else {}
+
+
+def _unpacked(value: Any, where: str, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(f"{where}: more than {_DEEPEST} levels")
+    if isinstance(value, Mapping):
+        if _KIND in value:
+            return _of_prefect(value, where, depth)
+        if own := next((key for key in value if str(key).startswith(_OF_PREFECT)), None):
+            raise ValueError(
+                f"{where or 'the parameters'}: {own} is a key of Prefect's, and says nothing here"
+            )
+        named = ((key, _unpacked(one, f"{where}.{key}".lstrip("."), depth + 1)) for key, one in value.items())
+        return {key: one for key, one in named if one is not _LEFT_OUT}
+    if isinstance(value, list | tuple):
+        each = (_unpacked(one, where, depth + 1) for one in value)
+        return [one for one in each if one is not _LEFT_OUT]
+    return value
+
+
+def _of_prefect(value: Mapping[str, Any], where: str, depth: int) -> Any:
+    """What an object of Prefect's stands for."""
+    kind, where = value[_KIND], where or "the parameters"
+    holds = _HOLDS.get(kind) if isinstance(kind, str) else None
+    if holds is None or set(value) - {_KIND, *_HOLDS.values()}:
+        raise ValueError(f"{where}: not a value that Prefect's form stores; type it in again")
+    if holds not in value:
+        return _LEFT_OUT
+    held = _unpacked(value[holds], where, depth + 1)
+    if kind == "workspace_variable":
+        raise ValueError(f"{where}: a variable of Prefect's is not looked up here; type the value itself")
+    if kind == "jinja" and (not isinstance(held, str) or _JINJA.search(held)):
+        raise ValueError(f"{where}: a template of Prefect's is not filled in here; type the value itself")
+    if kind == "json" and isinstance(held, str):
+        if not held.strip():
+            return _LEFT_OUT
+        try:
+            held = json.loads(held)
+        except (ValueError, RecursionError):
+            raise ValueError(f"{where}: what was typed there is not JSON") from None
+        return _unpacked(held, where, depth + 1)
+    return held
+
+
+def _words(error: ValidationError) -> str:
+    """What is wrong, for a person: where, and why."""
+    tags, said = {*_FIELDS, "everyone"}, []
+    for one in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
+        path = ".".join(str(part) for part in one["loc"] if part not in tags)
+        why = {
+            "missing": "has to be filled in",
+            "union_tag_invalid": _TO_CHOOSE,
+            "extra_forbidden": "not known",
+        }
+        text = one["msg"].removeprefix("Value error, ")
+        said.append(f"{path}: {why.get(one['type'], text)}" if path else text)
+    return "; ".join(said)
+
+
+_TO_CHOOSE = "choose one: a cohort, a rule, people, a thread, those unreached, or everyone"

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from msgxc import ids
-from msgxc.cli.running import show, with_exchange
+from msgxc.checking import Checked, checked
+from msgxc.cli.running import AsJson, show, tell, values_of, with_exchange
 from msgxc.errors import NotFound, WrongInput, WrongTemplate
+from msgxc.gsm7 import told
 from msgxc.model import Channel, Content, Email, Push, Recipient
-from msgxc.render import Template, Templates, check, load, preview
+from msgxc.render import Template, Templates, load, preview
 from msgxc.settings import read_settings
 
 if TYPE_CHECKING:
@@ -27,18 +29,18 @@ def _templates() -> Templates:
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every template, on which channels it is offered, and in which languages."""
     templates = _templates()
     found = [templates.get(name) for name in templates.names()]
-    show([_row(template) for template in found], empty="no templates", wide="template")
+    show([_row(template) for template in found], empty="no templates", wide="template", as_json=as_json)
 
 
 def _row(template: Template) -> dict[str, object]:
     return {
         "template": template.name,
-        "channels": ", ".join(sorted(template.channels())) or "none",
-        "languages": ", ".join(("default", *template.languages())),
+        "channels": sorted(template.channels()),
+        "languages": ["default", *template.languages()],
     }
 
 
@@ -47,22 +49,50 @@ def check_(
     name: Annotated[
         str, typer.Argument(help="One template; without it, all of them.", show_default=False)
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Render every part in every language for an example recipient; ends with 2 when something would fail."""
-    templates = _templates()
+    """Render every part in every language for an example recipient and measure it; ends with 2 when something
+    would fail. Warns of what would surprise; tells what text messages cost, and which values are needed."""
+    settings = read_settings()
+    templates = load(settings.templates)
     names = (templates.get(name).name,) if name else templates.names()
-    problems = [problem for one in names for problem in check(templates.get(one))]
-    for problem in problems:
-        typer.echo(problem.text)
-    if problems:
-        raise WrongTemplate(f"{len(problems)} problem{'s' * (len(problems) > 1)}")
-    for one in names:
+    found = {one: checked(templates.get(one), settings.public_url) for one in names}
+    wrong = [] if name else [f"{folder}: {_NO_NAME}" for folder in templates.passed_over]
+    wrong += [line for what in found.values() for line in what.fails]
+    if as_json:
+        tell([{"template": one, **_found(what)} for one, what in found.items()])
+        if wrong:
+            raise _problems(wrong)
+        return
+    for line in wrong:
+        typer.echo(line)
+    for one, what in found.items():
         template = templates.get(one)
-        typer.echo(f"{one}: fine on {', '.join(sorted(template.channels()))}")
-        for file in template.unusual():
+        if not what.fails:
+            typer.echo(f"{one}: fine on {', '.join(sorted(template.channels()))}")
+        for line in what.warnings:
+            typer.echo(f"  warning: {line}")
+        for line in what.told:
+            typer.echo(f"  {line}")
+        for place in template.exposed():
+            typer.echo(f"  {place} (docs/templates.md, Variables)")
+        for file in () if what.fails else template.unusual():
             typer.echo(
                 f"  {file}: its CSS or text is made for each recipient anew (docs/templates.md, Speed)"
             )
+    if wrong:
+        raise _problems(wrong)
+
+
+def _found(what: Checked) -> dict[str, list[str]]:
+    return {"fails": list(what.fails), "warnings": list(what.warnings), "told": list(what.told)}
+
+
+def _problems(wrong: list[str]) -> WrongTemplate:
+    return WrongTemplate(f"{len(wrong)} problem{'s' * (len(wrong) > 1)}")
+
+
+_NO_NAME = "passed over: a template's name has small letters, digits, . _ and - alone"
 
 
 @app.command("preview")
@@ -81,21 +111,16 @@ def preview_(
     ] = None,
 ) -> None:
     """Show one message as one recipient would get it; nothing is sent."""
+    if html is not None and html.is_dir():
+        raise WrongInput(f"{html}: a folder, and not a file")
     template = _templates().get(name)
     person = _person(uid) if uid else None
-    content = preview(template, channel, lang, person=person, values=_values(value or []))
+    content = preview(template, channel, lang, person=person, values=values_of(value or []))
     if html is not None:
         html.write_text(_html(content), encoding="utf-8")
         typer.echo(f"wrote {html}")
         return
     typer.echo(_shown(content))
-
-
-def _values(given: list[str]) -> dict[str, str]:
-    wrong = [pair for pair in given if "=" not in pair]
-    if wrong:
-        raise WrongInput("--value is written name=text")
-    return {name: text for name, _, text in (pair.partition("=") for pair in given)}
 
 
 def _person(uid: str) -> Recipient:
@@ -122,4 +147,4 @@ def _shown(content: Content) -> str:
         lines = [content.title, content.body, content.url, content.image]
         lines += [f"{key}: {text}" for key, text in content.data.items()]
         return "\n".join(line for line in lines if line)
-    return content.text
+    return f"{content.text}\n\n({told(content.text)})"

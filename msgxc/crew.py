@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -23,10 +24,11 @@ from msgxc.campaigns import part, send_rest
 from msgxc.errors import MsgxcError
 from msgxc.garbage import collect_rarely
 from msgxc.parts import Planned, Range
+from msgxc.settings import read_settings
 from msgxc.wiring import open_exchange
 
-#: How long a helper gets to write down what it has done.
-GRACE_SECONDS = 8.0
+#: How long a helper gets to write down what it has done, once its calls have ended.
+GRACE_SECONDS = 4.0
 STDIN = 0
 
 
@@ -41,16 +43,18 @@ def crew(plan: Planned, processes: int) -> Iterator[None]:
             helpers.append(subprocess.Popen(command, stdin=subprocess.PIPE))  # noqa: S603 - our own command
         yield
     finally:
-        _dismiss(helpers)
+        _dismiss(helpers, read_settings().provider_timeout + GRACE_SECONDS)
 
 
-def _dismiss(helpers: Sequence[subprocess.Popen[bytes]]) -> None:
+def _dismiss(helpers: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """All are told, and get so long together: their calls under way end by the provider's timeout."""
+    until = time.monotonic() + seconds
     for helper in helpers:
         if helper.stdin:
             helper.stdin.close()
     for helper in helpers:
         try:
-            helper.wait(GRACE_SECONDS)
+            helper.wait(max(0.1, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             helper.kill()
             helper.wait()

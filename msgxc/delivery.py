@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,11 +21,12 @@ from uuid import UUID, uuid4
 
 from msgxc import ids
 from msgxc.calling import Calls, every
-from msgxc.errors import LeaseLost, ProviderBlocked
+from msgxc.endpoint import is_dead
+from msgxc.errors import LeaseLost, ProviderBlocked, WrongTemplate
 from msgxc.failpoints import failpoint
-from msgxc.follow import holds
+from msgxc.follow import DOUBTS_BY_CRASH, holds
 from msgxc.helm import CONTROL_SECONDS, Helm, Stop
-from msgxc.holding import Hold, insist
+from msgxc.holding import Hold, end_of_the_dead, insist
 from msgxc.ledger import (
     IN_DOUBT,
     Campaign,
@@ -40,11 +41,13 @@ from msgxc.ledger import (
     in_doubt,
     left,
 )
-from msgxc.model import Subscription
+from msgxc.model import Channel, Reason, Recipient, Subscription
+from msgxc.origins import OF_US_OR_THEM, Origins
 from msgxc.room import Room
 from msgxc.routing import SUPPRESSIBLE, suppressible
+from msgxc.sms_budget import stay_within
 from msgxc.store.records import batches
-from msgxc.window import Look, Prepared, Preparer
+from msgxc.window import Fit, Look, Prepared, Preparer
 
 if TYPE_CHECKING:
     from msgxc.wiring import Exchange
@@ -52,15 +55,18 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "Sender", "Stop"]
 
 STALE_SECONDS = 2.0  # a window that was looked at longer ago is looked at again
+IN_VAIN = 3  # tries after which a campaign that reached nobody, and was refused each time, ends
 NEAR_SECONDS = 1.0  # a delivery that was put off for less is waited for, with the shard in hand
 
 
 @dataclass(slots=True)
 class Counts:
-    """What one process has done for one campaign: marks by (channel or "", mark), recipients seen."""
+    """What one process has done for one campaign: marks by (channel or "", mark), recipients seen; and how
+    many deliveries wait now, by channel, each once however often it was put off."""
 
     recipients: int = 0
     marks: Counter[tuple[str, Mark]] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
 
     def of(self, mark: Mark) -> int:
         """How many deliveries (or skipped recipients) got this mark."""
@@ -68,7 +74,11 @@ class Counts:
 
 
 class Sender:
-    """Sends slices of one campaign from one process. Not to be used from two event loops."""
+    """Sends slices of one campaign from one process. Not to be used from two event loops.
+
+    `origins`: what is known of push services and providers, shared with other senders, which then end
+    without a word when they are refused; else it is this sender's own, and it raises ProviderBlocked.
+    """
 
     def __init__(
         self,
@@ -80,19 +90,41 @@ class Sender:
         *,
         share: float = 1.0,
         room: Room | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self._exchange, self._campaign, self._preparer = exchange, campaign, preparer
-        self._room = room or Room(maxsize)
+        self._room = room or Room(maxsize, exchange.settings.slow_calls)
         self._ledger, self._directory = exchange.store.ledger, exchange.store.directory
         self._on_progress, self._limits = on_progress, exchange.settings
-        self._owner = f"{exchange.owner}-{uuid4().hex[:8]}"
+        self._owner = f"{exchange.owner}/{uuid4().hex[:8]}"
         self._helm = Helm(self._ledger, campaign.id, stop)
         chance = Random(self._owner)  # noqa: S311 - jitter, not a secret
-        self._calls = Calls(exchange, campaign, self._helm, self._record, chance, share)
+        self._origins = Origins() if origins is None else origins
+        ends = preparer.offer.channels if origins is None else ()
+        self._ends_alone = origins is None
+        self._calls = Calls(
+            exchange,
+            campaign,
+            self._helm,
+            self._record,
+            chance,
+            share,
+            self._origins,
+            ends,
+            self._room.slow,
+        )
+        self._turns = asyncio.Semaphore(exchange.settings.windows_at_once)
+        self._aside: set[asyncio.Task[None]] = set()  # shards that only wait for slow calls, or did
+        # A throttled campaign's windows are small: each leaves at once, when the throttle lets it go.
+        rate = campaign.spec.sending.per_second
+        self._window = min(self._limits.window, max(1, rate // 4)) if rate else self._limits.window
         self._busy: set[int] = set()
+        self._stuck: set[int] = set()  # shards of which all that is left waits for somebody who refuses us
         self._asked: set[int] = set()  # the shards that a lane asks for now: another would ask in vain
         self._put_off: Counter[int] = Counter()  # by shard, since it was last loaded
+        self._waits: dict[int, Counter[str]] = {}  # by shard, who of counts.waiting is there
         self.counts = Counts()
+        self._fit, self._unfit = Fit(), ""
 
     # -- slices and shards
 
@@ -101,20 +133,48 @@ class Sender:
 
         Not `patient`: also until nothing of it can be claimed now.
 
-        Raises ProviderBlocked when a provider refuses our credentials.
+        Raises ProviderBlocked when every channel refuses us, or all that is left waits for one that does, and
+        WrongTemplate when the template fits hardly anybody.
         """
         watch = asyncio.create_task(self._helm.watch())
         try:
             lanes = [self._lane(first, last, patient) for _ in range(self._limits.windows_at_once)]
             await every(lanes)
+            await self._end_aside()
         finally:
             watch.cancel()
+            for shard in self._aside:
+                shard.cancel()
             self._on_progress(self.counts)
+        if self._unfit:
+            raise WrongTemplate(
+                f"{self._unfit} could not be made, and none was sent: mend the template, then Retry"
+            )
+        if self._helm.halted or (patient and self._stuck):
+            self.check_refused()
         return self.counts
+
+    def check_refused(self, left: Iterable[int] | None = None) -> None:
+        """Raise ProviderBlocked when a provider refuses us, and nothing else is left of these shards."""
+        troubles = self._origins.troubles or self._origins.suspects
+        if troubles and (left is None or self._stuck.issuperset(left)):
+            raise ProviderBlocked("; ".join(troubles))
+
+    def _in_vain(self, state: ShardState) -> bool:
+        """Whether a small campaign's provider has refused us again and again and accepted nobody, here or
+        before. One device among others never ends a run so."""
+        waiting = [row for row in state.rows.values() if row.state is Mark.LATER]
+        return (
+            bool(self._origins.suspects)
+            and self._ends_alone
+            and not self.counts.of(Mark.ACCEPTED)
+            and not any(Mark.ACCEPTED in row.marks for row in state.rows.values())
+            and all(row.reason == Reason.CREDENTIALS and row.attempt >= IN_VAIN for row in waiting)
+        )
 
     async def send_held(self, lease: Lease, state: ShardState | None = None) -> Counts:
         """Send one shard whose lease was claimed already, and let go of it, finished or not. `state`: what is
-        known of it, if it is known; else it is read. Raises ProviderBlocked."""
+        known of it, if it is known; else it is read."""
         watch = asyncio.create_task(self._helm.watch(CONTROL_SECONDS))
         try:
             await self._with_lease(lease, state)
@@ -128,10 +188,15 @@ class Sender:
             if not open_shards:
                 return
             if not await self._take_one(open_shards):
+                if await self._come_free(open_shards):
+                    continue
                 if not patient and self._helm.control is Control.RUN:
                     return
-                if self._busy.issuperset(open_shards):
-                    return  # the lanes that have them go on until they are finished
+                if (self._busy | self._stuck).issuperset(open_shards):
+                    if not self._aside:
+                        return  # the lanes that have them go on until they are finished
+                    await self._end_aside(asyncio.FIRST_COMPLETED)
+                    continue
                 soonest = min(open_shards.values()) - self._now()
                 await asyncio.sleep(min(max(soonest, 0.05), 1.0))
 
@@ -140,13 +205,53 @@ class Sender:
         if self._helm.control is not Control.RUN:
             return False
         for shard in sorted(open_shards, key=lambda s: (open_shards[s], s)):
-            if open_shards[shard] > self._now() or shard in self._busy or shard in self._asked:
+            if open_shards[shard] > self._now() or shard in self._busy | self._asked | self._stuck:
                 continue
             if lease := await self._claim(shard):
                 failpoint("claimed")
-                await self._with_lease(lease)
+                await self._until_aside(lease)
                 return True
         return False
+
+    async def _come_free(self, open_shards: Mapping[int, float]) -> bool:
+        """Whether one of those that others hold comes free now, because its owner has surely died."""
+        now = self._now()
+        theirs = {shard for shard, until in open_shards.items() if until > now} - self._busy - self._stuck
+        if not theirs or self._helm.control is not Control.RUN:
+            return False
+        some = self._campaign.id, min(theirs), max(theirs) + 1
+        ends = await insist(end_of_the_dead, self._ledger, *some, now)
+        return now in ends.values()
+
+    async def _until_aside(self, lease: Lease) -> None:
+        """Send a shard until it is over, or nothing but slow calls is left of it: then it goes on beside."""
+        aside = asyncio.Event()
+        shard = asyncio.create_task(self._with_lease(lease, aside=aside))
+        stepped = asyncio.create_task(aside.wait())
+        try:
+            await asyncio.wait({shard, stepped}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            shard.cancel()
+            raise
+        finally:
+            stepped.cancel()
+        if shard.done():
+            return shard.result()
+        self._aside.add(shard)
+        shard.add_done_callback(self._back)
+        return None
+
+    def _back(self, shard: asyncio.Task[None]) -> None:
+        if not shard.cancelled() and shard.exception() is None:
+            self._aside.discard(shard)
+
+    async def _end_aside(self, when: str = asyncio.ALL_COMPLETED) -> None:
+        """Wait for all that stepped aside, or one of them. Raises what one has met."""
+        if self._aside:
+            ended, _ = await asyncio.wait(self._aside, return_when=when)
+            self._aside -= ended
+            for shard in ended:
+                shard.result()
 
     async def _claim(self, shard: int) -> Lease | None:
         """The lease, if it is free. A claim whose answer was lost for good is nobody's until it ends."""
@@ -161,20 +266,22 @@ class Sender:
         until = now + self._limits.lease_seconds
         return await self._ledger.claim(self._campaign.id, shard, self._owner, now, until)
 
-    async def _with_lease(self, lease: Lease, state: ShardState | None = None) -> None:
+    async def _with_lease(
+        self, lease: Lease, state: ShardState | None = None, aside: asyncio.Event | None = None
+    ) -> None:
         limits = self._limits
         margin = limits.provider_timeout + 1.0
         hold = Hold(lease, self._ledger, self._exchange.clock, limits.lease_seconds, margin)
+        hold.aside = aside or hold.aside
         self._busy.add(lease.shard)
         keeper = asyncio.create_task(hold.keep())
         try:
             await self._send_shard(hold, state)
         except LeaseLost:
             pass  # Somebody else has taken it over, with everything that we recorded.
-        except ProviderBlocked:
-            await insist(self._ledger.release, lease, self._now())
-            raise
         finally:
+            if hold.late:  # what was sent has to be written down, whoever has the lease
+                await asyncio.wait(hold.late)
             self._busy.discard(lease.shard)
             keeper.cancel()
 
@@ -186,16 +293,28 @@ class Sender:
             known, state = None, await self._settle_doubt(hold, state)
             due, parked_until = left(state, self._now())
             self._put_off[hold.lease.shard] = 0
-            if not await self._send_windows(hold, state, due, numbers) or self._helm.resting:
+            self._count_waiting(hold.lease.shard, state)
+            async with self._turns:
+                sent = await self._send_windows(hold, state, due, numbers)
+            if hold.late:
+                hold.aside.set()
+                await every([*hold.late])
+                hold.late.clear()
+                await self._close(hold)
+                self._on_progress(self.counts)
+            if not sent or self._helm.resting:
                 await insist(self._ledger.release, hold.lease, self._now())
                 return
             if due and (parked_until is not None or self._put_off[hold.lease.shard]):
                 continue
             if parked_until is None:
+                self._count_waiting(hold.lease.shard, None)
                 failpoint("finishing")
                 await insist(self._ledger.finish, hold.lease)
                 return
             if parked_until - self._now() > NEAR_SECONDS:
+                if _waits_for_a_person(state) and (self._origins.any_closed or self._in_vain(state)):
+                    self._stuck.add(hold.lease.shard)
                 await insist(self._ledger.release, hold.lease, parked_until)
                 return
             await asyncio.sleep(max(0.0, parked_until - self._now()))
@@ -206,16 +325,29 @@ class Sender:
         if not old:
             return state
         at = self._time()
-        await self._record(hold, [self._doubted(i, at) for i in in_doubt(state, hold.lease.epoch)])
+        doubted = [self._doubted(i, state, at) for i in in_doubt(state, hold.lease.epoch)]
+        await self._record(hold, doubted)
         failpoint("doubt_settled")
         for window in old:
             await insist(self._ledger.close_window, hold.lease, window)
         return await insist(self._ledger.load, hold.lease)
 
-    def _doubted(self, intent: Intent, at: datetime) -> Result:
-        held = holds(self._campaign.spec.sending.in_doubt, intent.channel)
+    def _doubted(self, intent: Intent, state: ShardState, at: datetime) -> Result:
+        """One that a killed process may have sent: held, or sent again, but not for ever."""
+        row = state.rows.get((intent.uid, intent.delivery))
+        doubts = row.doubts if row else 0
+        held = doubts >= DOUBTS_BY_CRASH or holds(self._campaign.spec.sending.in_doubt, intent.channel)
         mark = Mark.UNKNOWN if held else Mark.LATER
-        return Result(intent.uid, intent.delivery, intent.channel, mark, at, IN_DOUBT, attempt=intent.attempt)
+        return Result(
+            intent.uid,
+            intent.delivery,
+            intent.channel,
+            mark,
+            at,
+            IN_DOUBT,
+            attempt=intent.attempt,
+            doubts=doubts + 1,
+        )
 
     # -- windows
 
@@ -226,7 +358,7 @@ class Sender:
         rows: defaultdict[UUID, list[Row]] = defaultdict(list)
         for row in state.rows.values():
             rows[row.uid].append(row)
-        windows = list(batches(due, self._limits.window))
+        windows = list(batches(due, self._window))
         coming, sent = self._look_ahead(windows, 0, rows), False
         try:
             for index, uids in enumerate(windows):
@@ -234,6 +366,8 @@ class Sender:
                     break
                 prepared = await coming if coming else Prepared(self._time())
                 coming = self._look_ahead(windows, index + 1, rows)
+                if prepared.outgoing:
+                    await self._calls.wait(prepared.outgoing)
                 async with self._room.taken(len(prepared.outgoing), self._campaign.spec.sending.urgency):
                     if abs((self._time() - prepared.at).total_seconds()) > STALE_SECONDS:
                         prepared = await self._prepare(uids, rows)
@@ -267,6 +401,8 @@ class Sender:
             )
         else:
             people, subscriptions, read = await looked, {}, {}
+        if Channel.WEBPUSH in self._preparer.offer.channels:
+            await self._prune(people.values())
         offered = [c for c in self._preparer.offer.channels if c in SUPPRESSIBLE]
         hashes = [
             ids.address_hash(self._exchange.key, target.channel, target.address)
@@ -276,6 +412,15 @@ class Sender:
         suppressed = await insist(self._directory.suppressed, hashes) if hashes else {}
         look = Look(uids, people, subscriptions, suppressed, rows, self._time(), read)
         return self._preparer.prepare(look)
+
+    async def _prune(self, people: Iterable[Recipient]) -> None:
+        """Subscriptions that nobody would ever send to leave the directory; routing passes them over."""
+        hosts = self._preparer.offer.push_hosts or ()
+        for person in people:
+            for one in person.devices:
+                if one.channel is Channel.WEBPUSH and is_dead(one.token, hosts):
+                    address = ids.address_hash(self._exchange.key, one.channel, one.token)
+                    await insist(self._directory.prune, person.uid, one.token, None, address)
 
     async def _subscriptions(self, uids: Sequence[UUID]) -> Mapping[UUID, Subscription]:
         thread = self._campaign.spec.thread
@@ -292,29 +437,49 @@ class Sender:
     async def _send_window(self, hold: Hold, prepared: Prepared, number: int) -> bool:
         """One window, whole; False when the operator wants nothing sent now."""
         await self._helm.look()
-        if self._helm.resting:
+        if self._helm.resting or self._misfits(prepared):
             return False
+        prepared.results += self._calls.put_off(prepared)
+        if Channel.SMS in self._preparer.offer.channels:
+            await stay_within(self._exchange, self._campaign, prepared)
         if not prepared.outgoing:
             await self._record(hold, prepared.results)
             return True
         window = Window(hold.lease.epoch, number, prepared.intents())
         await hold.fence()
-        ours = await insist(self._ledger.open_window, hold.lease, window, hold.done)
+        done = hold.done[0] if hold.done else None
+        ours = await insist(self._ledger.open_window, hold.lease, window, done)
         failpoint("window_opened")
-        hold.done = None
+        if done:
+            hold.done.remove(done)
         await hold.confirm(ours)
         await self._record(hold, prepared.results)
-        await self._calls.send(hold, prepared.outgoing, prepared.attempt)
+        late = await self._calls.send(hold, prepared)
         failpoint("window_sent")
-        hold.done = window
+        if late:
+            hold.late.add(asyncio.create_task(self._close_late(hold, window, late)))
+        else:
+            hold.done.append(window)
         return True
 
+    def _misfits(self, prepared: Prepared) -> bool:
+        """Whether the template fits hardly anybody: nothing more is sent then, and nobody has failed."""
+        if self._ends_alone and (trouble := self._fit.trouble(prepared)):
+            self._unfit = trouble
+            self._helm.halt()
+        return bool(self._unfit)
+
+    async def _close_late(self, hold: Hold, window: Window, late: Iterable[asyncio.Task[None]]) -> None:
+        """A window is done once its slow calls are."""
+        await every(late)
+        hold.done.append(window)
+
     async def _close(self, hold: Hold) -> None:
-        """Mark the last window as done; the ones before it were when the next one was opened."""
-        if hold.done:
-            await insist(self._ledger.close_window, hold.lease, hold.done)
+        """Mark the last windows as done; the ones before were when another one was opened."""
+        while hold.done:
+            await insist(self._ledger.close_window, hold.lease, hold.done[0])
             failpoint("window_closed")
-            hold.done = None
+            hold.done.popleft()
 
     async def _record(self, hold: Hold, results: Sequence[Result]) -> None:
         """Write results down, however long the store takes: what a provider said must not be lost."""
@@ -329,11 +494,28 @@ class Sender:
         first = results[0]
         if all(result.mark is first.mark and result.channel is first.channel for result in results):
             self.counts.marks[(first.channel or "", first.mark)] += len(results)
-            self._put_off[shard] += len(results) * (first.mark is Mark.LATER)
+            if first.mark is Mark.LATER:
+                self._put_off[shard] += len(results)
+                self._wait(shard, first.channel or "", len(results))
             return
         for result in results:
-            self._put_off[shard] += result.mark is Mark.LATER
+            if result.mark is Mark.LATER:
+                self._put_off[shard] += 1
+                self._wait(shard, result.channel or "", 1)
             self.counts.marks[(result.channel or "", result.mark)] += 1
+
+    def _wait(self, shard: int, channel: str, count: int) -> None:
+        self._waits.setdefault(shard, Counter())[channel] += count
+        self.counts.waiting[channel] += count
+
+    def _count_waiting(self, shard: int, state: ShardState | None) -> None:
+        """As the shard stands: whose time has come is tried now, and waits again only if it is put off again.
+        None: nobody waits there any more."""
+        self.counts.waiting.subtract(self._waits.pop(shard, Counter()))
+        now, rows = self._now(), state.rows.values() if state else ()
+        for row in rows:
+            if row.state is Mark.LATER and row.marks[Mark.LATER].timestamp() > now:
+                self._wait(shard, row.channel or "", 1)
 
     # -- the surroundings
 
@@ -342,3 +524,8 @@ class Sender:
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._exchange.clock(), UTC)
+
+
+def _waits_for_a_person(state: ShardState) -> bool:
+    """Whether all that was put off waits for an origin of which it is not clear whether it refuses us."""
+    return all(row.reason in OF_US_OR_THEM for row in state.rows.values() if row.state is Mark.LATER)

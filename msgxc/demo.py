@@ -21,19 +21,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from msgxc import campaigns
-from msgxc.errors import MsgxcError, NotFound
+from msgxc.deploying import Api
+from msgxc.errors import MsgxcError, NotFound, of_disk
 from msgxc.people.importing import ImportSummary, import_people
+from msgxc.prefect_api import FLOW_OF_CAMPAIGNS
 from msgxc.reports import tables
 from msgxc.reports.funnel import Report
+from msgxc.run_care import FINAL
 from msgxc.settings import ROOT, Settings, read_settings
 from msgxc.supervise import AlreadyRunning
-from msgxc.system import Interrupted, Steps, System, attached, running
+from msgxc.system import Steps, System, attached, running
 from msgxc.wiring import open_exchange
 
 EXAMPLES = ROOT / "schema" / "example"
 FALLBACK_MINUTES = 0.05
 PATIENCE_SECONDS = 300.0
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 class DemoFailed(MsgxcError):
@@ -65,7 +67,7 @@ class PrefectApi:
 
     def progress(self, run: str) -> float:
         """How far the run says it is, in percent."""
-        wanted = {"flow_run_id": {"any_": [run]}, "key": {"any_": ["progress"]}}
+        wanted = {"flow_run_id": {"any_": [run]}, "type": {"any_": ["progress"]}}
         found = self._json("POST", "/artifacts/filter", {"artifacts": wanted})
         return float(found[0]["data"]) if found else 0.0
 
@@ -88,15 +90,16 @@ def demo(system: System, steps: Steps) -> str:
     with steps.step("Example people") as said:
         said.append(asyncio.run(import_example(system.settings)).told())
     name = f"demo-{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
-    with httpx.Client(base_url=system.api, timeout=30) as http:
+    with Api(system.api, system.login).client() as http:
         prefect = PrefectApi(http)
         parameters = {
             "name": name,
             "template": "spring-sale",
+            "audience": {"to": {"kind": "everyone"}},
             "fallback": {"enabled": True, "after_minutes": FALLBACK_MINUTES, "channels": ["email"]},
             "values": {"code": "SPRING26"},
         }
-        run = prefect.start("campaign/campaign", parameters, str(uuid4()))
+        run = prefect.start(FLOW_OF_CAMPAIGNS, parameters, str(uuid4()))
         follow(system, prefect, steps, f"Campaign {name}", run)
         fallback = wait_for(lambda: prefect.named(f"{name}.fallback"), system)
         follow(system, prefect, steps, "Fallback by email", fallback)
@@ -200,12 +203,15 @@ def main() -> int:
             system = attached(settings)
             console.print(f"[green]✔[/green] Using the system that runs at {system.url}", highlight=False)
             run = demo(system, steps)
-        console.print(f"{system.url}/runs/flow-run/{run}", soft_wrap=True, highlight=False)
-    except (KeyboardInterrupt, Interrupted):
+        console.print(system.page(f"/v2/runs/flow-run/{run}"), soft_wrap=True, highlight=False, markup=False)
+    except KeyboardInterrupt:
         console.print("Stopped; nothing keeps running.")
         return 130
-    except (MsgxcError, httpx.HTTPError, OSError) as error:
-        console.print("[red]✘[/red]", escape(str(error)), highlight=False)
+    except OSError as error:
+        console.print("[red]✘[/red]", escape(of_disk(error)), highlight=False, soft_wrap=True)
+        return 1
+    except (MsgxcError, httpx.HTTPError) as error:
+        console.print("[red]✘[/red]", escape(str(error)), highlight=False, soft_wrap=True)
         return 1
     minutes, seconds = divmod(round(time.monotonic() - begun), 60)
     console.print(f"Done in {minutes} min {seconds} s.")

@@ -9,8 +9,10 @@
     ├── Unauthorized          nobody knows who is calling
     ├── NotFound              no such campaign, cohort, thread, template, recipient, message
     ├── Forbidden             the caller may not do that; its code says which right is missing
+    ├── TooMuch               more than one may do in this time: come again later
     ├── Conflict              somebody else came first: it is done already, or canceled
     ├── SchemaMismatch        the store's schema is newer, or half applied
+    ├── WrongStore            the store is not the one that this exchange had: another key, an older copy
     ├── StoreUnavailable      the store did not answer: trying again is safe
     ├── LeaseLost             somebody else owns the shard now: stop touching it
     └── ProviderBlocked       a provider refuses our credentials: a person has to act
@@ -20,6 +22,17 @@ address, a token or a credential.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+SHOWN = 20  # names of what there is, in a sentence that says what there is not
+
+
+def of_disk(error: OSError) -> str:
+    """One sentence about a file or a disk that cannot be used."""
+    what = error.strerror or type(error).__name__
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 class MsgxcError(Exception):
@@ -68,6 +81,17 @@ class NotFound(MsgxcError):
     code = "not_found"
 
 
+def none_such(what: str, name: str, known: Collection[str]) -> NotFound:
+    """There is no such thing: the nearest of those that there are, and the names of the first 20."""
+    names = sorted(known)
+    near = get_close_matches(name.lower(), names, 1)
+    hint = f", but {near[0]!r}" if near else ""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return NotFound(
+        f"there is no {what} {name!r}{hint}; there are: {', '.join(names[:SHOWN]) or 'none'}{more}"
+    )
+
+
 class Forbidden(MsgxcError):
     """The caller has not the right; `code` says which one is missing."""
 
@@ -76,6 +100,16 @@ class Forbidden(MsgxcError):
     def __init__(self, text: str, code: str = "forbidden") -> None:
         super().__init__(text)
         self.code = code
+
+
+class TooMuch(MsgxcError):
+    """More than one may do in this time. `seconds`: when it is worth another try."""
+
+    code = "too_many_requests"
+
+    def __init__(self, text: str, seconds: int) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 class Conflict(MsgxcError):
@@ -102,6 +136,12 @@ class SchemaMismatch(MsgxcError):
     """The store's schema is not the one that this version knows."""
 
     code = "schema_mismatch"
+
+
+class WrongStore(MsgxcError):
+    """The store is not the one that this exchange had: made with another key, an older copy, a file gone."""
+
+    code = "wrong_store"
 
 
 class StoreUnavailable(MsgxcError):

@@ -1,7 +1,8 @@
 """Places where a test can make this process stumble. They do nothing unless armed.
 
 MSGXC_FAILPOINTS="name=action[@N],…" with the action kill (SIGKILL), stop (SIGSTOP), raise, or sleep:SECONDS;
-@N: at the N-th passage (1 when left out). The list of names is made from the source: grep for `failpoint(`.
+@N: at the N-th passage (1 when left out). MSGXC_FAILPOINTS_ONCE names a file: only the process that makes it
+stumbles, and whoever comes after it passes. The list of names is made from the source: grep for `failpoint(`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,18 @@ def _armed(text: str) -> dict[str, tuple[str, int]]:
 
 
 _ARMED = _armed(os.environ.get("MSGXC_FAILPOINTS", ""))
+_ONCE = os.environ.get("MSGXC_FAILPOINTS_ONCE", "")
 _PASSED: Counter[str] = Counter()
+
+
+def _first() -> bool:
+    """Whether nobody has stumbled before, where that is asked for."""
+    try:
+        if _ONCE:
+            os.close(os.open(_ONCE, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 def failpoint(name: str) -> None:
@@ -31,7 +43,7 @@ def failpoint(name: str) -> None:
         return
     action, passage = _ARMED[name]
     _PASSED[name] += 1
-    if _PASSED[name] != passage:
+    if _PASSED[name] != passage or not _first():
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

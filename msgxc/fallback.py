@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
+from enum import StrEnum
 
 from msgxc import ids
 from msgxc.campaign import Audience, CampaignSpec, Unreached
+from msgxc.errors import NotFound
 from msgxc.failpoints import failpoint
 from msgxc.ledger import Campaign, Control
+from msgxc.model import Channel
 from msgxc.routing import fallback_channels
 from msgxc.sending import campaign_named, thread_of
 from msgxc.wiring import Exchange
@@ -17,15 +20,29 @@ from msgxc.wiring import Exchange
 FALLBACK = ".fallback"
 #: A fallback has so long to begin, once it is due. One that is missing for longer than a week stays away.
 LATE_SECONDS, GIVE_UP_SECONDS = 120.0, 7 * 86_400.0
-LOOK_SECONDS = 30.0
 
 
 async def fallback_spec(exchange: Exchange, name: str) -> CampaignSpec | None:
     """The campaign that follows for those who were not reached; None when there is none to send."""
     campaign = await campaign_named(exchange, name)
-    spec = campaign.spec
-    channels = fallback_channels(spec, await thread_of(exchange, spec))
-    if not spec.fallback.enabled or spec.parent or campaign.control is Control.CANCEL or not channels:
+    if campaign.control is Control.CANCEL:
+        return None
+    return await fallback_of(exchange, campaign.spec)
+
+
+async def fallback_of(exchange: Exchange, spec: CampaignSpec) -> CampaignSpec | None:
+    """The campaign that follows one that is asked for; None when there is none to send: it is switched off,
+    or there is no channel for it that the message has a part for, and on which not everybody was just tried.
+
+    A template that is named for the fallback is taken as it is: whoever plans it will be told what is wrong.
+    """
+    if not spec.fallback.enabled or spec.parent:
+        return None
+    parts = None if spec.message else _parts(exchange, spec.template)
+    channels = fallback_channels(spec, await thread_of(exchange, spec), parts)
+    if parts is not None and not spec.fallback.template:
+        channels = tuple(channel for channel in channels if channel in parts)
+    if not channels:
         return None
     return CampaignSpec(
         name=spec.name + FALLBACK,
@@ -38,6 +55,13 @@ async def fallback_spec(exchange: Exchange, name: str) -> CampaignSpec | None:
         thread=spec.thread,
         message=spec.message,
     )
+
+
+def _parts(exchange: Exchange, template: str) -> frozenset[Channel] | None:
+    """The channels that a template has parts for; None: it is not there any more."""
+    with suppress(NotFound):
+        return exchange.templates.get(template).channels()
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +93,28 @@ def fallback_key(campaign: Campaign) -> str:
     return f"fallback {campaign.spec.name} {campaign.created:%Y%m%dT%H%M%S}"
 
 
-@dataclass(slots=True)
-class Followed:
-    """Looks for fallbacks that were due and have not begun. `settled`: whose need no further look."""
+class Following(StrEnum):
+    """How it stands with the fallback of a campaign that is over."""
 
-    settled: set[UUID] = field(default_factory=set)
-    _next: float = 0.0
+    NONE = "none"  # there is none, it has begun, or it is given up: nothing is to be looked after
+    WAITS = "waits"
+    LATE = "late"  # it was due, and has not begun
 
-    async def missing(self, exchange: Exchange) -> list[Campaign]:
-        """The finished campaigns whose fallback is late. Looks every half minute; in between: none."""
-        now, late = exchange.clock(), list[Campaign]()
-        if now < self._next:
-            return late
-        self._next = now + LOOK_SECONDS
-        async for page in exchange.store.ledger.campaigns():
-            for campaign in page:
-                if campaign.id not in self.settled and await self._late(exchange, campaign):
-                    late.append(campaign)
-        return late
 
-    async def _late(self, exchange: Exchange, campaign: Campaign) -> bool:
-        """Whether its fallback should have begun by now, and has not."""
-        spec = campaign.spec
-        late = LATE_SECONDS + spec.fallback.after.total_seconds()
-        since = exchange.clock() - campaign.finished.timestamp() if campaign.finished else 0.0
-        if since <= late:
-            return False
-        second = ids.campaign_id(exchange.key, spec.name + FALLBACK)
-        if (
-            since > late + GIVE_UP_SECONDS
-            or await fallback_spec(exchange, spec.name) is None
-            or await exchange.store.ledger.campaign(second)
-        ):
-            self.settled.add(campaign.id)
-            return False
-        return True
+async def following(exchange: Exchange, campaign: Campaign) -> Following:
+    """How it stands with the fallback of a finished campaign."""
+    spec = campaign.spec
+    if campaign.finished is None or not spec.fallback.enabled:
+        return Following.NONE
+    late = LATE_SECONDS + spec.fallback.after.total_seconds()
+    since = exchange.clock() - campaign.finished.timestamp()
+    if since <= late:
+        return Following.WAITS
+    second = ids.campaign_id(exchange.key, spec.name + FALLBACK)
+    if (
+        since > late + GIVE_UP_SECONDS
+        or await fallback_spec(exchange, spec.name) is None
+        or await exchange.store.ledger.campaign(second)
+    ):
+        return Following.NONE
+    return Following.LATE

@@ -12,18 +12,21 @@ from msgspec import Struct
 from msgxc.campaign import InDoubt
 from msgxc.ledger import Mark
 from msgxc.model import Channel, Outcome, Reason, Receipt
+from msgxc.origins import OF_US_OR_THEM
 
 FIRST_WAIT = 1.0  # seconds before the second try, doubled for each one after
 LONGEST_WAIT = 300.0
 #: FCM asks for at least 10 s before the first retry of a 500 or 503 (Firebase, "Handle retries").
 FIRST_WAIT_OF = {Channel.FCM: 10.0}
+#: So many doubts a delivery may have and be sent again: after a lost answer, and after a crash.
+DOUBTS, DOUBTS_BY_CRASH = 1, 2
 
 
 class Next(Struct, frozen=True, gc=False):
     """`mark` is recorded. `wait` (LATER only): seconds until the next try.
 
-    prune: the address is dead. suppress: nothing may be sent to it any more. halt: the provider refuses us
-    altogether, a person has to act.
+    prune: the address is dead. suppress: nothing may be sent to it any more. halt: the answer may be about
+    us; msgxc/origins.py judges, from the answers of several recipients.
     """
 
     mark: Mark
@@ -43,32 +46,55 @@ _ACCEPTED = Next(Mark.ACCEPTED)
 
 
 def holds(policy: InDoubt, channel: Channel) -> bool:
-    """Whether a delivery in doubt is marked unknown, rather than sent again: SMS unless told otherwise."""
+    """Whether what a killed process left in doubt is marked unknown, rather than sent again: SMS unless told
+    otherwise."""
     if policy is InDoubt.DEFAULT:
         return channel is Channel.SMS
     return policy is InDoubt.HOLD
 
 
+def _holds_unanswered(policy: InDoubt, channel: Channel, receipt: Receipt) -> bool:
+    """Whether a lost answer is held: also of email, where a repeat replaces nothing, and where one request
+    carries many. A server error is an answer, and email is asked once more after it."""
+    if policy is InDoubt.DEFAULT and channel is Channel.EMAIL:
+        return receipt.reason is not Reason.UNAVAILABLE
+    return holds(policy, channel)
+
+
 def follow(
-    receipt: Receipt, channel: Channel, *, attempt: int, attempts: int, policy: InDoubt, chance: Random
+    receipt: Receipt,
+    channel: Channel,
+    *,
+    attempt: int,
+    attempts: int,
+    policy: InDoubt,
+    chance: Random,
+    doubts: int = 0,
+    elsewhere: bool = False,
+    spared: bool = False,
 ) -> Next:
-    """What to do after the `attempt`-th answer (from 1) of at most `attempts`."""
+    """What to do after the `attempt`-th answer (from 1) of at most `attempts`. `doubts`: how often this
+    delivery was in doubt before. `elsewhere`: another channel takes over if the person is not on this one.
+    `spared`: its provider throttles everybody, so that nobody is given up by count."""
     reason = receipt.reason or ""
     match receipt.outcome:
         case Outcome.ACCEPTED:
             return _ACCEPTED
+        case Outcome.REFUSED if receipt.reason is Reason.NOT_ACKNOWLEDGED and elsewhere:
+            return Next(Mark.LATER, reason)
         case Outcome.REFUSED:
             return Next(Mark.FAILED, reason, suppress=receipt.reason is Reason.STOPPED)
         case Outcome.DEAD:
             return Next(Mark.FAILED, reason, prune=True)
-        case Outcome.BLOCKED:
-            return Next(Mark.LATER, reason, halt=True)
-        case Outcome.DOUBT if holds(policy, channel):
+        case Outcome.DOUBT if doubts >= DOUBTS or _holds_unanswered(policy, channel, receipt):
             return Next(Mark.UNKNOWN, reason)
-    if attempt >= attempts:
-        in_doubt = receipt.outcome is Outcome.DOUBT
-        return Next(Mark.UNKNOWN, reason) if in_doubt else Next(Mark.FAILED, Reason.EXPIRED)
-    return Next(Mark.LATER, reason, wait=_wait(receipt, channel, attempt, chance))
+    halt = receipt.outcome is Outcome.BLOCKED
+    if attempt >= attempts and not spared:
+        if receipt.outcome is Outcome.DOUBT or doubts:
+            return Next(Mark.UNKNOWN, reason, halt=halt)
+        return Next(Mark.FAILED, reason if receipt.reason in OF_US_OR_THEM else Reason.EXPIRED, halt=halt)
+    tries = 1 if spared and receipt.reason is Reason.THROTTLED else attempt
+    return Next(Mark.LATER, reason, wait=_wait(receipt, channel, tries, chance), halt=halt)
 
 
 def _wait(receipt: Receipt, channel: Channel, attempt: int, chance: Random) -> float:

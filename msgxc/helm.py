@@ -30,7 +30,7 @@ class Helm:
         self._ledger, self._campaign, self._stop = ledger, campaign, stop
         self.control = Control.RUN
         self._looked = float("-inf")
-        self._halted = False
+        self.halted = False
 
     async def watch(self, after: float = 0.0) -> None:
         """Look every so often, for ever; `after`: seconds until the first look."""
@@ -46,13 +46,13 @@ class Helm:
             await self._look(insist(self._ledger.control, self._campaign))
 
     def halt(self) -> None:
-        """A provider refuses us altogether: nothing more is sent."""
-        self._halted = True
+        """Every provider refuses us: nothing more is sent."""
+        self.halted = True
 
     @property
     def ended(self) -> bool:
         """Nothing more will be sent by this sender."""
-        return self._halted or self._stop.is_set() or self.control is Control.CANCEL
+        return self.halted or self._stop.is_set() or self.control is Control.CANCEL
 
     @property
     def resting(self) -> bool:

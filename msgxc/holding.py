@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from msgxc.errors import LeaseLost, StoreUnavailable
 from msgxc.ledger import Lease, Window
 from msgxc.store.ports import Ledger
+from msgxc.this_machine import has_died
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,13 +31,41 @@ async def insist(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
+async def take(
+    ledger: Ledger, campaign: UUID, shard: int, owner: str, now: float, until: float
+) -> Lease | None:
+    """The lease, where nobody holds it, or whoever does has surely died; as Ledger.claim."""
+    lease = await ledger.claim(campaign, shard, owner, now, until)
+    if lease is None and await end_of_the_dead(ledger, campaign, shard, shard + 1, now):
+        lease = await ledger.claim(campaign, shard, owner, now, until)
+    return lease
+
+
+async def end_of_the_dead(
+    ledger: Ledger, campaign: UUID, first: int, last: int, now: float
+) -> dict[int, float]:
+    """Have the leases in [first, last) whose owners have surely died (msgxc/owners.py) end now. Answers those
+    shards -> when the lease ended: now, or before.
+
+    By the owner's own compare-and-set: somebody who has taken it over meanwhile is not disturbed, and who
+    takes it over next gets the next epoch, as after any other end.
+    """
+    held, ends = await ledger.held(campaign, first, last), {}
+    dead = {owner for owner in {lease.owner for lease in held} if has_died(owner)}  # each is looked at once
+    for lease in held:
+        if lease.owner in dead and (lease.until <= now or await ledger.renew(lease, now)):
+            ends[lease.shard] = min(lease.until, now)
+    return ends
+
+
 @dataclass(slots=True)
 class Hold:
     """A lease: kept up in the background, and looked at before every call of a provider.
 
     `seconds`: how long it runs unrenewed. `margin`: what it must still have when a call begins; longer than
     the call's own timeout, so that nothing of ours reaches a provider after somebody else has taken over.
-    `done`: the last window, when all its results are recorded and the store does not yet know it as done.
+    `done`: windows whose results are all recorded, and that the store does not yet know as done.
+    `late`: windows that wait for slow calls; `aside`: nothing else is left, so that others may go on.
     """
 
     lease: Lease
@@ -42,7 +73,9 @@ class Hold:
     clock: Callable[[], float]
     seconds: float
     margin: float
-    done: Window | None = None
+    done: deque[Window] = field(default_factory=deque)
+    late: set[asyncio.Task[None]] = field(default_factory=set)
+    aside: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep(self) -> None:

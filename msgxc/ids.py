@@ -6,11 +6,12 @@ kind of id never equals another.
 
 from __future__ import annotations
 
+import unicodedata
 from binascii import b2a_base64
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from uuid import UUID, SafeUUID
+from uuid import RFC_4122, UUID, SafeUUID
 
 from msgxc.model import Channel
 
@@ -73,6 +74,7 @@ _CHANNELS = {channel: _long(channel.encode()) for channel in Channel}
 #: the ids next to it.
 MESSAGE, FALLBACK, WITHDRAWAL = "message.", ".fallback", ".withdrawal"
 _BESIDE = {FALLBACK: 1, WITHDRAWAL: 2}
+_GREGORIAN = 0x01B21DD213814000  # 1970, in 100 ns since 1582 (RFC 9562 section 5.1)
 _FROM, _UNTIL = 1_577_836_800_000, 4_102_444_800_000  # 2020 and 2100, in milliseconds
 
 
@@ -108,6 +110,35 @@ def message_id(now: float, chance: bytes) -> UUID:
 def message_time(mid: UUID) -> datetime:
     """When a message was made, in whole milliseconds."""
     return datetime.fromtimestamp((mid.int >> 80) / 1000, UTC)
+
+
+def message_of_timeuuid(old: UUID) -> UUID:
+    """The id of a message that another system called by a timeuuid (UUIDv1): the same moment, the same order,
+    always the same. An id of ours stays. Raises ValueError for another one, which does not say its time.
+
+    UUIDv7: the milliseconds; the 100 ns below them, 14 bits; 60 bits of a hash of clock and node.
+    """
+    if old.version == 7 and old.variant == RFC_4122:
+        return old
+    since = old.time - _GREGORIAN
+    if old.version != 1 or old.variant != RFC_4122 or not 0 <= since < _UNTIL * 10_000:
+        raise ValueError("not a timeuuid since 1970")
+    whole, tick = divmod(since, 10_000)
+    low = int.from_bytes(blake2b(old.bytes[8:], digest_size=8).digest(), "big") >> 4
+    return UUID(int=whole << 80 | 7 << 76 | tick >> 2 << 64 | 2 << 62 | (tick & 3) << 60 | low)
+
+
+def timeuuid_time(old: UUID) -> datetime | None:
+    """When a timeuuid (UUIDv1) since 1970 was made; None for another id."""
+    try:
+        return message_time(message_of_timeuuid(old)) if old.version == 1 else None
+    except ValueError:
+        return None
+
+
+def tombstone(key: bytes, uid: UUID) -> bytes:
+    """What is kept of somebody who was erased: 16 bytes that tell nobody who it was."""
+    return _keyed(key, b"erased", uid.bytes)
 
 
 def own_thread(key: bytes, uid: UUID) -> UUID:
@@ -172,9 +203,26 @@ def receipt_id(key: bytes, source: str, said: str) -> UUID:
     return UUID(bytes=_keyed(key, b"receipt", source.encode(), said.encode("utf-8", "replace")))
 
 
+def service_id(key: bytes, issuer: str, name: str) -> str:
+    """A service that an issuer calls so: 32 hexadecimal digits, the same for each of its tokens."""
+    parts = (text.encode("utf-8", "replace") for text in (issuer, name))
+    return _keyed(key, b"service", *parts).hex()
+
+
+def fingerprint(key: bytes) -> bytes:
+    """By which a store knows the key that it was made with: 16 bytes that tell nobody the key."""
+    return _keyed(key, b"fingerprint")
+
+
 def uid_of(key: bytes, text: str) -> UUID:
     """The uid that a file or an operator means: a UUID as it is, else a keyed pseudonym of the foreign id."""
     try:
         return UUID(text)
     except ValueError:
-        return UUID(bytes=_keyed(key, b"uid", text.strip().encode()))
+        return pseudonym(key, text)
+
+
+def pseudonym(key: bytes, text: str) -> UUID:
+    """The uid of a foreign id, whatever it looks like, in NFC and with any blanks as one; its case counts."""
+    spelled = " ".join(unicodedata.normalize("NFC", text).split())
+    return UUID(bytes=_keyed(key, b"uid", spelled.encode()))

@@ -10,17 +10,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from sys import maxsize
 from uuid import UUID
 
 from msgspec import Struct, field
 
 from msgxc.campaign import CampaignSpec
-from msgxc.model import Channel
+from msgxc.model import Channel, Reason
 
 #: The row of a recipient to whom nothing was sent has no delivery: it stands under this id.
 NO_DELIVERY = UUID(int=0)
 #: The reason of a delivery that an earlier owner may or may not have sent.
 IN_DOUBT = "in_doubt"
+#: Reasons under which rows of the versions that counted no doubts were put off in doubt.
+DOUBTFUL = frozenset({IN_DOUBT, Reason.TIMEOUT, Reason.REJECTED})
+#: Tries that a store can count; what was tried more often is in doubt as long as its window is open.
+TRIES = 255
 #: Leases that are no shard's: the right to seal the audience, and to answer for the campaign (msgxc/seat.py).
 SEALING, SEAT = -1, -2
 #: And the places of the processes that keep its throttle together (msgxc/sharing.py), the first one first.
@@ -56,6 +61,7 @@ class Control(StrEnum):
     RUN = "run"
     PAUSE = "pause"
     CANCEL = "cancel"
+    RESTORED = "restored"  # it was under way in a store that was restored: only a person who says so ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign as the store holds it. `shards` is fixed before the audience is expanded."""
+    """A campaign as the store holds it. `shards` is fixed before the audience is expanded; `told`: when
+    `control` was set last, None: never."""
 
     id: UUID
     spec: CampaignSpec
@@ -77,6 +84,15 @@ class Campaign:
     control: Control = Control.RUN
     seal: Seal | None = None
     finished: datetime | None = None
+    told: datetime | None = None
+
+
+def is_canceled(campaign: Campaign) -> bool:
+    """Whether it was ended before everybody was sent to; what is canceled, or taken back, after its end was
+    sent all the same."""
+    if campaign.control is not Control.CANCEL:
+        return False
+    return not (campaign.finished and campaign.told and campaign.told > campaign.finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +104,11 @@ class Lease:
     owner: str
     epoch: int
     until: float
+
+
+def anybodys(campaign: UUID, shard: int) -> Lease:
+    """A lease that nobody holds: to look at a shard, later than every owner."""
+    return Lease(campaign, shard, owner="", epoch=maxsize, until=0.0)
 
 
 class Intent(Struct, frozen=True, gc=False):
@@ -112,7 +133,7 @@ class Window:
 class Result(Struct, frozen=True, gc=False):
     """One mark to record. `reason` is a Reason or a Skip; `code` the provider's word; `ref` its message id.
 
-    `attempt` counts the tries so far (LATER and FAILED only).
+    `attempt` counts the tries so far, `doubts` those whose answer was lost.
     """
 
     uid: UUID
@@ -124,6 +145,7 @@ class Result(Struct, frozen=True, gc=False):
     code: str = ""
     ref: str = ""
     attempt: int = 0
+    doubts: int = 0
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -137,6 +159,7 @@ class Row(Struct, frozen=True, gc=False):
     code: str = ""
     ref: str = ""
     attempt: int = 0
+    doubts: int = 0
 
     @property
     def state(self) -> Mark | None:
@@ -172,6 +195,7 @@ def merge(row: Row | None, result: Result) -> Row:
             code=result.code,
             ref=result.ref,
             attempt=result.attempt,
+            doubts=result.doubts,
         )
     marks = dict(row.marks)
     if result.mark is Mark.LATER:
@@ -179,6 +203,7 @@ def merge(row: Row | None, result: Result) -> Row:
     else:
         marks.setdefault(result.mark, result.at)
     newest = max(marks, key=PRECEDENCE.__getitem__) is result.mark
+    doubts, attempt = max((row.doubts, row.attempt), (result.doubts, result.attempt))
     return Row(
         uid=row.uid,
         delivery=row.delivery,
@@ -187,7 +212,8 @@ def merge(row: Row | None, result: Result) -> Row:
         reason=result.reason if newest and result.reason else row.reason,
         code=result.code if newest and result.code else row.code,
         ref=row.ref or result.ref,
-        attempt=max(row.attempt, result.attempt),
+        attempt=attempt,
+        doubts=doubts,
     )
 
 
@@ -203,8 +229,29 @@ def in_doubt(state: ShardState, epoch: int) -> Iterable[Intent]:
             continue
         for intent in window.intents:
             row = state.rows.get((intent.uid, intent.delivery))
-            if row is None or (SETTLED.isdisjoint(row.marks) and row.attempt < intent.attempt):
+            if row is None or (
+                SETTLED.isdisjoint(row.marks) and (row.attempt < intent.attempt or intent.attempt >= TRIES)
+            ):
                 yield intent
+
+
+def if_over(state: ShardState, at: datetime) -> list[Row]:
+    """The shard's rows if nobody will send anything of it any more: what is in doubt is unknown."""
+    rows = dict(state.rows)
+    for intent in in_doubt(state, maxsize):
+        key = intent.uid, intent.delivery
+        doubt = Result(
+            intent.uid,
+            intent.delivery,
+            intent.channel,
+            Mark.UNKNOWN,
+            at,
+            IN_DOUBT,
+            attempt=intent.attempt,
+            doubts=1 + (rows[key].doubts if key in rows else 0),
+        )
+        rows[key] = merge(rows.get(key), doubt)
+    return list(rows.values())
 
 
 def left(state: ShardState, now: float) -> tuple[list[UUID], float | None]:
@@ -223,6 +270,11 @@ def left(state: ShardState, now: float) -> tuple[list[UUID], float | None]:
             due.append(uid)
         parked += [time for time in times or () if time > now]
     return due, min(parked, default=None)
+
+
+def may_have_left(row: Row) -> bool:
+    """Whether a delivery that was put off may have been accepted all the same."""
+    return row.doubts > 0 or row.reason in DOUBTFUL
 
 
 def to_be_sent(row: Row, at: datetime) -> bool:

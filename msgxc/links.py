@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode
 from binascii import Error
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
@@ -21,6 +22,8 @@ from msgxc.errors import WrongInput
 from msgxc.ids import base64url
 from msgxc.model import Channel
 
+#: The longest link that every server is expected to take, in characters (RFC 9110 section 4.1).
+LONGEST = 8_000
 _MAC = 12
 _CHANNELS = tuple(Channel)  # a token holds the place: new channels go to the end
 _PLACES = {channel: bytes((place,)) for place, channel in enumerate(_CHANNELS)}
@@ -78,6 +81,24 @@ def unsubscribe(base: str, own: str) -> str:
 def preferences(base: str, own: str) -> str:
     """The page where whoever has this token chooses channels and purposes."""
     return f"{base.rstrip('/')}/p/{own}"
+
+
+def confirmation(key: bytes, uid: UUID, campaign: UUID, asked: datetime, items: int) -> str:
+    """With which somebody confirms what was asked for at that time by the link of a campaign's email.
+    `items`: 16 bits, whose meaning is privacy/confirmation.py's."""
+    at = int(asked.timestamp() * 1000)
+    body = uid.bytes + campaign.bytes + at.to_bytes(6, "big") + items.to_bytes(2, "big")
+    return base64url(body + _mac(key, body, b"confirm"))
+
+
+def read_confirmation(key: bytes, text: str) -> tuple[UUID, UUID, datetime, int]:
+    """(uid, campaign, asked, items) of a confirmation. Raises WrongInput when it is not ours."""
+    raw = _decoded(text)
+    body, mac = raw[:40], raw[40:]
+    if len(body) != 40 or not compare_digest(mac, _mac(key, body, b"confirm")):
+        raise WrongInput("this link is not valid")
+    asked = datetime.fromtimestamp(int.from_bytes(body[32:38], "big") / 1000, UTC)
+    return UUID(bytes=body[:16]), UUID(bytes=body[16:32]), asked, int.from_bytes(body[38:], "big")
 
 
 # -- receipts, opens and clicks of one delivery -------------------------------------------------------------

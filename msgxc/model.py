@@ -8,8 +8,9 @@ cycle.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from uuid import UUID
@@ -65,6 +66,26 @@ class Urgency(IntEnum):
     __hash__ = int.__hash__  # as equal numbers have
 
 
+def shown(record: object, *names: str) -> str:
+    """What a record's repr tells, which finds its way into logs and errors: these fields alone. For records
+    that hold what is personal, or a key."""
+    return f"{type(record).__name__}({', '.join(f'{name}={getattr(record, name)!s}' for name in names)})"
+
+
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_ORIGIN = re.compile(r"https://([^/?#:@]+)(?::443)?(?=[/?#])", re.IGNORECASE)
+
+
+def one_spelling(channel: Channel, token: str) -> str:
+    """The token as it is stored and compared. Apple's is bytes, so that its digits have no case; of an
+    endpoint the host has none, and 443 is its port anyway (RFC 3986, section 6.2)."""
+    if channel is Channel.APNS and _HEX.fullmatch(token):
+        return token.lower()
+    if channel is Channel.WEBPUSH and (found := _ORIGIN.match(token)):
+        return f"https://{found[1].lower()}{token[found.end() :]}"
+    return token
+
+
 class Device(Struct, frozen=True, gc=False):
     """One push token, or one web push subscription (then `token` is its endpoint URL)."""
 
@@ -75,6 +96,9 @@ class Device(Struct, frozen=True, gc=False):
     )
     p256dh: str = ""
     auth: str = ""
+
+    def __repr__(self) -> str:
+        return shown(self, "channel")
 
 
 class Recipient(Struct, frozen=True, gc=False):
@@ -96,6 +120,9 @@ class Recipient(Struct, frozen=True, gc=False):
     attributes: Mapping[str, Attribute] = struct_field(default_factory=dict)
     last_seen: datetime | None = None
     created: datetime | None = None
+
+    def __repr__(self) -> str:
+        return shown(self, "uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +151,11 @@ class Thread:
     ephemeral: bool = False
     template: str = ""
 
+    def without(self, uid: UUID) -> Thread:
+        """The thread without somebody among its staff."""
+        owner = None if self.owner == uid else self.owner
+        return replace(self, owner=owner, admins=self.admins - {uid}, publishers=self.publishers - {uid})
+
 
 class Subscription(Struct, frozen=True, gc=False):
     """A recipient's membership of a thread; `channels` is their preference for it (the old `prefs`)."""
@@ -136,14 +168,72 @@ class Subscription(Struct, frozen=True, gc=False):
 # -- content: what a message says, per kind of channel ------------------------------------------------------
 
 
+class Options(Struct, frozen=True, gc=False, kw_only=True):
+    """What a push may carry besides its words; None: left to the provider. docs/templates.md says what each
+    does and where; msgxc/render/options.py, what each may be."""
+
+    # -- on more than one channel
+    badge: int | None = None
+    sound: str | None = None  # "": none
+    tag: str | None = None
+    ttl: int | None = None  # seconds, instead of the urgency's
+    vibrate: tuple[int, ...] | None = None  # milliseconds on, off, on …
+    title_loc_key: str | None = None  # names of the app's own texts, in the device's language
+    title_loc_args: tuple[str, ...] | None = None
+    body_loc_key: str | None = None
+    body_loc_args: tuple[str, ...] | None = None
+    # -- apns
+    subtitle: str | None = None
+    subtitle_loc_key: str | None = None
+    subtitle_loc_args: tuple[str, ...] | None = None
+    thread_id: str | None = None
+    category: str | None = None
+    target_content_id: str | None = None
+    filter_criteria: str | None = None
+    interruption_level: str | None = None
+    relevance_score: float | None = None
+    mutable_content: bool = False
+    content_available: bool = False
+    critical: bool = False  # of the sound, with its volume
+    volume: float | None = None
+    # -- fcm
+    channel_id: str | None = None
+    color: str | None = None
+    icon: str | None = None
+    click_action: str | None = None
+    ticker: str | None = None
+    visibility: str | None = None
+    notification_priority: str | None = None
+    notification_count: int | None = None
+    sticky: bool | None = None
+    local_only: bool | None = None
+    # -- webpush
+    web_icon: str | None = None
+    web_badge: str | None = None
+    actions: tuple[Mapping[str, str], ...] | None = None
+    require_interaction: bool | None = None
+    renotify: bool | None = None
+    silent: bool | None = None
+
+
 class Push(Struct, frozen=True, gc=False):
-    """What a device, a browser or an open websocket shows. `data` goes to the app as it is."""
+    """What a device, a browser or an open websocket shows. `data` goes to the app as it is. Without title and
+    body it is silent: nothing is shown, the app alone gets it."""
 
     title: str
     body: str
     url: str = ""
     image: str = ""
     data: Mapping[str, str] = struct_field(default_factory=dict)
+    options: Options | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody sees it."""
+        return not (self.title or self.body)
+
+    def __repr__(self) -> str:
+        return f"Push({len(self.title)}, {len(self.body)} characters)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,6 +324,9 @@ class Sms(Struct, frozen=True, gc=False):
 
     text: str
 
+    def __repr__(self) -> str:
+        return f"Sms({len(self.text)} characters)"
+
 
 Content = Push | Email | Sms
 
@@ -247,6 +340,9 @@ class Target(Struct, frozen=True, gc=False):
     channel: Channel
     address: str  # push token, web push endpoint, email address, E.164 number; the uid for a websocket
     device: Device | None = None  # only for channels of devices
+
+    def __repr__(self) -> str:
+        return shown(self, "channel")
 
 
 class Outgoing(Struct, frozen=True, gc=False):
@@ -268,6 +364,9 @@ class Outgoing(Struct, frozen=True, gc=False):
     campaign: str = ""  # the campaign's name, for the provider's own statistics
     unsubscribe: str = ""  # a one-click URL (RFC 8058); email only, "" when the mail is not bulk
     receipt: str = ""  # the token with which this delivery's receipts come back (links.receipt); "" for none
+
+    def __repr__(self) -> str:
+        return shown(self, "delivery", "uid", "target", "campaign")
 
 
 class Outcome(StrEnum):
@@ -329,4 +428,5 @@ class Skip(StrEnum):
     REACHED = "reached"  # fallback only: a good receipt came in meanwhile
     READ = "read"  # already read on a device of theirs (a message; docs/dispatch.md)
     JOINED = "joined"  # left as part of a later message of its thread
+    BUDGET = "budget"  # the day's budget of text messages was spent
     CANCELED = "canceled"

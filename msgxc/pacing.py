@@ -1,9 +1,10 @@
-"""How fast to go: a campaign's throttle, a provider's quota, a provider that is down. Pure."""
+"""How fast to go: a campaign's throttle, a provider's quota, one that throttles, one that is down. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 
 from msgxc.model import Urgency
 
@@ -34,6 +35,64 @@ class Throttle:
         elapsed = 0.0 if self._started is None else at - self._started
         share = 1.0 if elapsed >= self.ramp else max(elapsed / self.ramp, 0.02)
         return self.per_second * share
+
+
+LEAST = 50.0  # units a second of one who throttles everybody: a window, once it may be tried again
+PLENTY = 100_000.0  # of this no more is counted
+LONGEST_BACKOFF = 60.0  # seconds between two tries of one who does not say when
+
+
+@dataclass(slots=True)
+class Flow:
+    """How much somebody takes who throttles, found by the answers as TCP finds what a network takes.
+
+    After "not now" nothing leaves until the time that was asked for; then a little less than was taken
+    before, or LEAST when nothing was. With every acceptance it is more again: twice as much in a second up to
+    what was taken once, from there on in six seconds (RFC 5681: slow start, congestion avoidance). Units a
+    second; times are seconds of a clock that only grows.
+    """
+
+    rate: float = inf
+    until: float = 0.0
+    _enough: float = inf
+    _throttle: Throttle = field(default_factory=lambda: Throttle(0.0))
+    _refused: int = 0  # pauses in a row, with nobody accepted between
+    _since: float = 0.0
+    _units: int = 0  # accepted since then
+    _took: float = 0.0  # a second, before that
+
+    def wait(self, units: int, now: float) -> float:
+        """Seconds to wait before sending `units` more, but for a pause; they are then counted as sent."""
+        if self.rate == inf:
+            return 0.0
+        self._throttle.per_second = self.rate
+        return self._throttle.wait(units, now)
+
+    def accepted(self, units: int, now: float) -> None:
+        """So many were taken, and nobody was throttled."""
+        self._refused = 0
+        if now - self._since >= 1.0:
+            self._took, self._units, self._since = self._units / (now - self._since), 0, now
+        self._units += units
+        if self.rate < inf:
+            self.rate += units if self.rate < self._enough else units / 8
+            if self.rate > min(8 * self._enough, PLENTY):
+                self.rate = inf
+
+    def throttled(self, now: float, asked: float, taken: int) -> None:
+        """It said "not now", and to wait so many seconds (0: nothing), and took so many all the same. What
+        was under way when it said so first says nothing new, but that it is to be waited for longer."""
+        self._units += taken
+        if now < self.until:
+            self.until = max(self.until, now + asked)
+            return
+        took = max(self._took, self._units / max(1.0, now - self._since))
+        if took:
+            self._enough = max(LEAST, 0.7 * took)
+        self.rate = self._enough if took else LEAST
+        self._took, self._units, self._since = 0.0, 0, now
+        self.until = now + (asked or min(LONGEST_BACKOFF, 2.0**self._refused))
+        self._refused = min(self._refused + 1, 16)
 
 
 @dataclass(slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
+
+from msgxc.delivery import Counts
 
 #: Shards from the first up to, but not with, the last.
 Range = tuple[int, int]
@@ -21,6 +23,7 @@ class Planned:
     `slices`: what it sends itself, one task each. `spread`: what other runs send, one run each. `whole`: what
     has to be finished when it ends, whoever does it. `share`: its part of throttle and quota when more
     processes are at work than can be counted (msgxc/sharing.py). `queue`: the work queue of its urgency.
+    `finished`: when it was over, before it was planned again. `done`: what was done before.
     """
 
     id: UUID
@@ -33,6 +36,8 @@ class Planned:
     spread: tuple[Range, ...] = ()
     share: float = 1.0
     queue: str = ""
+    finished: datetime | None = None
+    done: Counts = field(default_factory=Counts)
 
     @property
     def leads(self) -> bool:

@@ -1,6 +1,6 @@
 """The real system on one machine, without docker: many processes that could stand on many machines.
 
-`python -m msgxc.real` (make up-real) keeps it running until Ctrl-C: Cassandra, NATS with JetStream, Postgres,
+`python -m msgxc.real` (make up-real) keeps it running until Ctrl-C: Cassandra, NATS, PostgreSQL,
 Redis; a Prefect server on the last two, as two API replicas behind a login and its background services; the
 sandbox; a worker for each queue of urgency. The servers come from the scripts in servers/, all listen on
 127.0.0.1, and all that is written lies in MSGXC_HOME/real. The flows are those of the embedded system: only
@@ -10,28 +10,36 @@ settings differ.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import secrets
+import shlex
+import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, fields
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 from msgxc.deploying import PREFECT, Api
 from msgxc.errors import StoreUnavailable
+from msgxc.health import SEEN_SECONDS, services_silent
+from msgxc.kept_secrets import read_or_make
+from msgxc.ports import chosen, free_port
+from msgxc.private_files import keep_private
+from msgxc.render import load
 from msgxc.settings import ROOT, Settings, read_settings
+from msgxc.store.cassandra.roles import make_role
+from msgxc.store.cassandra.settings import CassandraSettings
 from msgxc.supervise import Child, Supervisor, supervising
 from msgxc.system import (
-    PORT,
+    SERVER,
     Steps,
     System,
     await_gateway,
+    begun,
     environment,
-    free_port,
     furnish,
     gateway_environment,
     interruptible,
@@ -57,9 +65,10 @@ SHARED_PREFECT: Mapping[str, str] = {
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
 MIGRATE = (*PREFECT, "server", "database", "upgrade", "--yes")
-REPLICA = (*PREFECT, "server", "start", "--no-services")
+REPLICA = (*SERVER, "--no-services")
 SERVICES = (*PREFECT, "server", "services", "start")
 REPLICAS = 2
+CASSANDRA_GRACE = 40.0  # seconds for its end: servers/cassandra_node.py has 30
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,6 +79,10 @@ class Secrets:
     login: str
     postgres: str
     redis: str
+    cassandra: str
+    cassandra_admin: str
+    nats_gateway: str
+    nats_worker: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +97,14 @@ class Ports:
 
 
 def read_secrets(home: Path) -> Secrets:
-    """Those of this folder; made if there are none."""
-    file = home / "secrets.json"
-    with suppress(FileNotFoundError):
-        return Secrets(**json.loads(file.read_text()))
-    fresh = [secrets.token_urlsafe(24) for _ in range(4)]
-    made = Secrets(fresh[0], f"msgxc:{fresh[1]}", *fresh[2:])
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        json.dump(asdict(made), out)
-    return made
+    """Those of this folder; what it lacks is made."""
+    names = [each.name for each in fields(Secrets)]
+    known = read_or_make(home / "secrets.json", names)
+    return Secrets(**{name: known[name] for name in names})
 
 
-def free_ports() -> Ports:
-    """The usual ports where they are free, else others."""
-    first = free_port(PORT)
+def free_ports(first: int) -> Ports:
+    """The usual ports where they are free, else others; the console's is known."""
     others = tuple(free_port(first + number) for number in range(1, REPLICAS))
     return Ports(free_port(9042), free_port(4222), free_port(5432), free_port(6379), (first, *others))
 
@@ -110,8 +117,13 @@ def real_settings(settings: Settings, home: Path, ports: Ports, known: Secrets) 
         "store": "cassandra",
         "cassandra_hosts": "127.0.0.1",
         "cassandra_port": ports.cassandra,
+        "cassandra_username": "msgxc",
+        "cassandra_password": known.cassandra,
+        "cassandra_admin_password": "",
         "bus": "nats",
         "nats_url": f"nats://127.0.0.1:{ports.nats}",
+        "nats_username": "worker",
+        "nats_password": known.nats_worker,
         "secret_key": settings.secret_key.get_secret_value() or known.secret_key,
     }
     return read_settings(**{**own, **shared})
@@ -123,8 +135,12 @@ def exchange_environment(settings: Settings) -> dict[str, str]:
         "MSGXC_STORE": settings.store,
         "MSGXC_CASSANDRA_HOSTS": settings.cassandra_hosts,
         "MSGXC_CASSANDRA_PORT": str(settings.cassandra_port),
+        "MSGXC_CASSANDRA_USERNAME": settings.cassandra_username,
+        "MSGXC_CASSANDRA_PASSWORD": settings.cassandra_password.get_secret_value(),
         "MSGXC_BUS": settings.bus,
         "MSGXC_NATS_URL": settings.nats_url,
+        "MSGXC_NATS_USERNAME": settings.nats_username,
+        "MSGXC_NATS_PASSWORD": settings.nats_password.get_secret_value(),
         "MSGXC_SECRET_KEY": settings.secret_key.get_secret_value(),
     }
 
@@ -148,33 +164,49 @@ def running(settings: Settings, steps: Steps, *, small: bool = False) -> Iterato
 
     `small`: a Cassandra that starts quickly, for tests. Raises AlreadyRunning, ChildFailed.
     """
+    load(settings.templates)
     home = settings.home.resolve() / "real"
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o711)  # PostgreSQL, which is another user, has to reach its folder in there.
-    with interruptible(), supervising(home, wait=60) as supervisor:
-        (home / "system.json").unlink(missing_ok=True)
-        ports, known = free_ports(), read_secrets(home)
+    keep_private(settings.home)
+    with interruptible(), ExitStack() as stack, supervising(home, wait=60) as supervisor:
+        begun(supervisor, steps, home)
+        own = stack.enter_context(chosen(settings, home, supervisor.say))
+        ports, known = free_ports(own.console), read_secrets(home)
         real = real_settings(settings, home, ports, known)
         url = f"http://127.0.0.1:{ports.replicas[0]}"
-        client = {**exchange_environment(real), "PREFECT_API_AUTH_STRING": known.login}
         with steps.step("Servers") as said:
             slow = start_servers(supervisor, real, ports, known, small=small)
             replicas = start_console(supervisor, real, ports, known)
+            have_asked(supervisor, ports, server_environment(ports, known)["PREFECT_REDIS_MESSAGING_URL"])
             _wait_for(supervisor, slow)
             said.append("Cassandra, NATS, PostgreSQL, Redis")
         with steps.step("Store") as said:
-            said.append(f"{real.store}, schema {_apply_schema(supervisor, real)}")
+            said.append(f"{real.store}, schema {_apply_schema(supervisor, real, known)}")
         with steps.step("Console and API") as said:
             _wait_for(supervisor, replicas)
             said.append(" ".join(f"http://127.0.0.1:{port}" for port in ports.replicas))
-        env = environment(real, url) | client | gateway_environment(real)
-        sandbox(supervisor, steps, real, env)
+        plain = environment(real, url)
+        sandbox(supervisor, steps, real, plain)  # it gets no login: it needs none
+        env = plain | exchange_environment(real) | gateway_environment(real, own)
         queues = dict.fromkeys(level.queue for level in levels(real).values())
         workers = {f"worker-{queue}": (queue,) for queue in queues}
         furnish(supervisor, steps, real, Api(f"{url}/api", known.login), env, workers)
-        gateway = await_gateway(supervisor, steps, env)
-        with told(home / "system.json", url, gateway):
-            yield System(real, url, supervisor, known.login, gateway)
+        heard = {"MSGXC_NATS_USERNAME": "gateway", "MSGXC_NATS_PASSWORD": known.nats_gateway}
+        gateway = await_gateway(supervisor, steps, env | heard)
+        system = System(real, url, supervisor, known.login, gateway)
+        with told(system), for_commands(home / "operator.env", exchange_environment(real)):
+            yield system
+
+
+@contextmanager
+def for_commands(file: Path, exchange: Mapping[str, str]) -> Iterator[None]:
+    """What a shell reads to have its `msgxc` use this system, while that is there; its owner's alone."""
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        for name, value in {**exchange, "MSGXC_HOME": str(file.parent)}.items():
+            print(f"{name}={shlex.quote(value)}", file=out)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def start_servers(
@@ -186,13 +218,17 @@ def start_servers(
     """
     home, env = settings.home, dict(os.environ)
     node = [sys.executable, str(SERVERS / "cassandra_node.py"), "run", str(home / "cassandra")]
-    node += ["--port", str(ports.cassandra), *(["--small"] if small else [])]
-    nats = [str(SERVERS / "nats.sh"), "run", str(ports.nats), "-js", "-sd", str(home / "nats")]
-    postgres = [str(SERVERS / "postgres.sh"), "run", str(home / "postgres"), str(ports.postgres)]
+    node += ["--port", str(ports.cassandra), "--login", *(["--small"] if small else [])]
+    nats = [str(SERVERS / "nats.sh"), "run", str(ports.nats), "-c", str(SERVERS / "nats.conf")]
+    users = {
+        "MSGXC_NATS_GATEWAY_PASSWORD": known.nats_gateway,
+        "MSGXC_NATS_WORKER_PASSWORD": known.nats_worker,
+    }
+    postgres = [str(SERVERS / "postgres.sh"), "run", str(postgres_folder(home, known)), str(ports.postgres)]
     redis = [str(SERVERS / "redis.sh"), "run", str(home / "redis"), str(ports.redis)]
     slow = {
-        ports.cassandra: supervisor.start("cassandra", node, env),
-        ports.nats: supervisor.start("nats", nats, env),
+        ports.cassandra: supervisor.start("cassandra", node, env, grace=CASSANDRA_GRACE),
+        ports.nats: supervisor.start("nats", nats, env | users),
     }
     database = supervisor.start("postgres", postgres, env | {"MSGXC_POSTGRES_PASSWORD": known.postgres})
     messages = supervisor.start("redis", redis, env | {"MSGXC_REDIS_PASSWORD": known.redis})
@@ -200,6 +236,24 @@ def start_servers(
     migrate = supervisor.start("migrate", MIGRATE, _prefect(settings, ports, known, ports.replicas[0]))
     supervisor.finish(migrate, 120)
     return slow
+
+
+def postgres_folder(home: Path, known: Secrets) -> Path:
+    """Where PostgreSQL's data is. It refuses root, and its own user cannot reach a folder that is root's
+    alone: so root's is outside MSGXC_HOME, a new one for each new password. One that stands inside from an
+    earlier version is taken along. Beside it a file, `home`, says whose it is: `make clean` reads that."""
+    inside = home / "postgres"
+    if os.geteuid() != 0:
+        return inside
+    name = blake2b(known.postgres.encode(), digest_size=8).hexdigest()
+    outside = Path("/var/lib/msgxc") / name / "postgres"
+    for folder in (outside.parent.parent, outside.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)  # to be passed through, not to be read
+    (outside.parent / "home").write_text(f"{home.resolve()}\n", "utf-8")
+    if inside.exists() and not outside.exists():
+        shutil.move(inside, outside)
+    return outside
 
 
 def start_console(
@@ -212,6 +266,30 @@ def start_console(
     }
     supervisor.start("services", SERVICES, _prefect(settings, ports, known, ports.replicas[0]))
     return replicas
+
+
+def have_asked(supervisor: Supervisor, ports: Ports, redis: str) -> None:
+    """How each server is asked whether it still works. All but NATS, which speaks first, are greeted."""
+    questions: dict[str, Callable[[], bool]] = {
+        "cassandra": partial(
+            _greets, ports.cassandra, b"\x04\0\0\0\x05\0\0\0\0"
+        ),  # OPTIONS, protocol version 4
+        "nats": partial(_greets, ports.nats, b""),
+        "postgres": partial(_greets, ports.postgres, b"\0\0\0\x08\x04\xd2\x16\x2f"),  # SSLRequest
+        "redis": partial(_greets, ports.redis, b"PING\r\n"),
+        "services": lambda: services_silent(redis) < SEEN_SECONDS,
+    }
+    for number, port in enumerate(ports.replicas, 1):
+        questions[f"server-{number}"] = Api(f"http://127.0.0.1:{port}/api").answers
+    for child in supervisor.children:
+        child.well = questions.get(child.name)
+
+
+def _greets(port: int, hello: bytes) -> bool:
+    """Whether something is said there. A connection alone says nothing: the system makes it for who hangs."""
+    with socket.create_connection(("127.0.0.1", port), 5) as line:
+        line.sendall(hello)
+        return bool(line.recv(1))
 
 
 def _prefect(settings: Settings, ports: Ports, known: Secrets, port: int) -> dict[str, str]:
@@ -231,12 +309,13 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _apply_schema(supervisor: Supervisor, settings: Settings) -> int:
-    """Cassandra takes connections a moment before it takes statements."""
+def _apply_schema(supervisor: Supervisor, settings: Settings, known: Secrets) -> int:
+    """Cassandra takes connections a moment before it takes statements, or has its superuser."""
     applied: list[int] = []
 
     def apply() -> bool:
         with suppress(StoreUnavailable):
+            asyncio.run(make_role(CassandraSettings.of(settings), known.cassandra_admin))
             applied.append(asyncio.run(apply_schema(settings)))
         return bool(applied)
 

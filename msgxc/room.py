@@ -12,12 +12,16 @@ from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from itertools import count
 
+from msgxc.slow import Slow
+
 
 class Room:
-    """`size` units; whoever wants more than are free waits for its turn. For one event loop."""
+    """`size` units; whoever wants more than are free waits for its turn. For one event loop. Beside them are
+    the calls that are slow, at most `slow` of them."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, slow: int = 0) -> None:
         self._size = self._free = size
+        self.slow = Slow(slow)
         self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
         self._numbers = count()
 

@@ -14,8 +14,9 @@ from itertools import chain
 
 from msgspec import Struct
 
-from msgxc.campaign import CampaignSpec, Purpose, Spread
-from msgxc.model import DEVICE_CHANNELS, Channel, Recipient, Skip, Subscription, Target, Thread
+from msgxc.campaign import CampaignSpec, FallbackWhen, Purpose, Spread
+from msgxc.endpoint import is_allowed
+from msgxc.model import DEVICE_CHANNELS, Channel, Recipient, Skip, Subscription, Target, Thread, one_spelling
 
 #: Answers why an address is suppressed; None: it is not.
 Suppressed = Callable[[Target], str | None]
@@ -31,6 +32,7 @@ class Offer:
     purpose: Purpose
     spread: Spread = Spread.FIRST
     disabled: bool = False  # the thread's channels are `~`, or it is archived
+    push_hosts: tuple[str, ...] | None = None  # the push services that are sent to; None: all
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -42,7 +44,12 @@ class Route(Struct, frozen=True, gc=False):
 
 
 def offer(
-    spec: CampaignSpec, parts: Collection[Channel], thread: Thread | None = None, *, child: bool = False
+    spec: CampaignSpec,
+    parts: Collection[Channel],
+    thread: Thread | None = None,
+    *,
+    child: bool = False,
+    push_hosts: Iterable[str] | None = None,
 ) -> Offer:
     """What `spec` offers with a template that has `parts`; `child`: an answer to an earlier message."""
     own = None if thread is None else thread.child_channels if child else thread.channels
@@ -53,22 +60,35 @@ def offer(
         purpose=spec.sending.purpose,
         spread=spec.sending.spread,
         disabled=disabled,
+        push_hosts=None if push_hosts is None else tuple(push_hosts),
     )
 
 
-def fallback_channels(spec: CampaignSpec, thread: Thread | None) -> tuple[Channel, ...]:
-    """The channels of a campaign's fallback: the campaign's own, of those that its thread allows for it."""
+def fallback_channels(
+    spec: CampaignSpec, thread: Thread | None, parts: Collection[Channel] | None = None
+) -> tuple[Channel, ...]:
+    """The channels of a campaign's fallback: the form's, of those that its thread allows for it, and not
+    those on which everybody was just tried. `parts`: what the campaign's template has; None: not known."""
     allowed = None if thread is None else thread.fallback
-    return tuple(c for c in spec.fallback.channels if allowed is None or c in allowed)
+    offered = [c for c in spec.sending.channels if parts is None or c in parts]
+    all_tried = spec.message is None and (len(offered) == 1 or spec.sending.spread is Spread.EVERY)
+    # Another message to those who had the first one is a reminder, and may go where that went.
+    reminds = spec.fallback.when is FallbackWhen.UNCONFIRMED and spec.fallback.template not in (
+        "",
+        spec.template,
+    )
+    tried = offered if all_tried and not reminds else []
+    return tuple(c for c in spec.fallback.channels if c not in tried and (allowed is None or c in allowed))
 
 
 def addresses(recipient: Recipient, channel: Channel) -> tuple[Target, ...]:
-    """Every address of the recipient on one channel, each once, the device registered last first."""
+    """Every address of the recipient on one channel, each once in whichever spelling, the device registered
+    last first."""
     if channel in DEVICE_CHANNELS:
         own = [device for device in recipient.devices if device.channel is channel]
         if len(own) == 1:
             return (Target(channel, own[0].token, own[0]),)
-        devices = {device.token: device for device in own}
+        devices = {one_spelling(channel, device.token): device for device in own}
         newest = sorted(devices.values(), key=lambda d: d.registered, reverse=True)
         return tuple(Target(channel, d.token, d) for d in newest)
     if channel is Channel.EMAIL:
@@ -101,7 +121,7 @@ def route(
     turned_down: list[tuple[Channel, str]] = []
     found: list[tuple[Target, ...]] = []
     for channel in what.channels:
-        targets, why = _look(recipient, channel, subscription, suppressed)
+        targets, why = _look(recipient, channel, subscription, suppressed, what.push_hosts)
         if why:
             turned_down.append((channel, why))
         else:
@@ -129,12 +149,15 @@ def _look(
     channel: Channel,
     subscription: Subscription | None,
     suppressed: Suppressed,
+    push_hosts: tuple[str, ...] | None,
 ) -> tuple[tuple[Target, ...], str]:
     """The live addresses on a channel, or the reason why it is turned down."""
     wanted = subscription.channels if subscription else None
     if not _allows(recipient.channels, channel) or not _allows(wanted, channel):
         return (), Skip.CHANNEL_OFF
     targets = addresses(recipient, channel)
+    if channel is Channel.WEBPUSH and push_hosts is not None:
+        targets = tuple(target for target in targets if is_allowed(target.address, push_hosts))
     if not targets:
         return (), Skip.NO_ADDRESS
     live = targets if channel not in SUPPRESSIBLE else tuple(t for t in targets if not suppressed(t))

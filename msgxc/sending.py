@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache, partial
 from math import inf
 from time import process_time
 from uuid import UUID
 
 from msgxc import ids, links
-from msgxc.campaign import CampaignSpec
+from msgxc.campaign import CampaignSpec, slug
 from msgxc.delivery import Counts, Sender, Stop
-from msgxc.errors import NotFound, WrongInput
+from msgxc.errors import NotFound, WrongInput, none_such
+from msgxc.helm import elapsed
 from msgxc.holding import insist
 from msgxc.ledger import Campaign, Control
-from msgxc.messages.content import OFFERED, REPLACEABLE, plain, values, withdrawn
+from msgxc.messages.content import REPLACEABLE, besides, offered, plain, values, withdrawn
 from msgxc.messages.records import Message
 from msgxc.model import Channel, Content, Recipient, Thread
+from msgxc.origins import Origins
 from msgxc.parts import Planned, slices
+from msgxc.people.enlisting import push_hosts
 from msgxc.progress import telling
 from msgxc.render import Links, render
 from msgxc.room import Room
@@ -40,47 +44,67 @@ async def send_slice(
     patient: bool = True,
     share: float = 1.0,
     room: Room | None = None,
+    origins: Origins | None = None,
 ) -> Counts:
     """Send the shards in [first, last). Any number of processes may do so at once: nobody is sent to twice.
 
     Returns when the shards are finished, or `stop` is set, or the campaign is canceled. Not `patient`: also
     when all that is left has to wait, for a provider or for another process's lease. Throttle and quota are
     kept with all others that send it (msgxc/sharing.py); `share`: this one's part when they are too many to
-    be counted. `room`: what it shares with others.
-    Raises ProviderBlocked when a provider refuses our credentials.
+    be counted. `room`, `origins`: what it shares with others.
+    Raises ProviderBlocked when a provider refuses us and nothing else is left to send.
     """
     async with telling(exchange.bus, campaign_id, on_progress) as take:
-        sender = await _sender(exchange, campaign_id, stop, take, share, room)
+        sender = await _sender(exchange, campaign_id, stop, take, share, room, origins)
         return await sender.send_slice(first, last, patient=patient)
 
 
 async def send_rest(
-    exchange: Exchange, plan: Planned, *, stop: Stop, on_progress: Callable[[Counts], None] = lambda _: None
-) -> Counts:
+    exchange: Exchange,
+    plan: Planned,
+    *,
+    stop: Stop,
+    on_progress: Callable[[Counts], None] = lambda _: None,
+    patience: float = inf,
+) -> float | None:
     """Send what is left of the plan's shards, whoever had them before, and return when all are finished.
 
     That is what had to wait, and what was another process's that is gone. What is finished stays so: only
-    slices with something left are looked at again. Else as `send_slice`.
+    slices with something left are looked at again. `patience`: seconds that it may have to wait for the next
+    thing to do; where that takes longer it returns, and answers when to go on (seconds since the epoch).
+    Else None, and as `send_slice`.
     """
     async with telling(exchange.bus, plan.id, on_progress) as take:
-        return await _send_rest(
-            exchange, plan, await _sender(exchange, plan.id, stop, take, plan.share), stop
-        )
+        sender = await _sender(exchange, plan.id, stop, take, plan.share)
+        return await _send_rest(exchange, plan, sender, stop, patience)
 
 
-async def _send_rest(exchange: Exchange, plan: Planned, sender: Sender, stop: Stop) -> Counts:
+async def _send_rest(
+    exchange: Exchange, plan: Planned, sender: Sender, stop: Stop, patience: float
+) -> float | None:
     ledger, left = exchange.store.ledger, list(slices(*plan.whole, shards_of_slice(exchange)))
-    while left and not stop.is_set() and await insist(ledger.control, plan.id) is not Control.CANCEL:
-        soonest, still = inf, []
+    done, idle_since = sender.counts.marks.total(), elapsed()
+    while left and not stop.is_set():
+        if (control := await insist(ledger.control, plan.id)) is Control.CANCEL:
+            break
+        soonest, still, waits = inf, [], set[int]()
         for some in left:
             await sender.send_slice(*some, patient=False)
             if waiting := await insist(ledger.unfinished, plan.id, *some):
                 soonest = min(soonest, *waiting.values())
                 still.append(some)
+                waits |= waiting.keys()
         left = still
+        if control is not Control.RUN or sender.counts.marks.total() != done:
+            done, idle_since = sender.counts.marks.total(), elapsed()
+        wait = soonest - exchange.clock()
         if left:
-            await asyncio.sleep(min(max(soonest - exchange.clock(), 0.05), 1.0))
-    return sender.counts
+            sender.check_refused(waits)
+        if left and (wait > patience or elapsed() - idle_since > patience):
+            return exchange.clock() + max(wait, patience)
+        if left:
+            await asyncio.sleep(min(max(wait, 0.05), 1.0))
+    return None
 
 
 async def _sender(
@@ -90,13 +114,14 @@ async def _sender(
     on_progress: Callable[[Counts], None],
     share: float,
     room: Room | None = None,
+    origins: Origins | None = None,
 ) -> Sender:
     campaign = await stored_campaign(exchange, campaign_id)
     if campaign.seal is None:
         raise WrongInput(f"the audience of {campaign.spec.name!r} is not sealed")
     thread = await thread_of(exchange, campaign.spec)
     prepare = preparer(exchange, campaign, await message_of(exchange, campaign.spec), thread)
-    return Sender(exchange, campaign, prepare, stop, on_progress, share=share, room=room)
+    return Sender(exchange, campaign, prepare, stop, on_progress, share=share, room=room, origins=origins)
 
 
 def preparer(
@@ -114,7 +139,9 @@ def preparer(
     return Preparer(
         key=exchange.key,
         campaign=campaign,
-        offer=offer(spec, parts_of(exchange, spec), thread, child=child),
+        offer=offer(
+            spec, parts_of(exchange, spec, message), thread, child=child, push_hosts=push_hosts(exchange)
+        ),
         render=partial(_rendered, exchange, campaign, message, thread, where),
         unsubscribe=lambda uid: where(uid).unsubscribe,
         ttl=levels(exchange.settings)[spec.sending.urgency].ttl,
@@ -122,13 +149,13 @@ def preparer(
     )
 
 
-def parts_of(exchange: Exchange, spec: CampaignSpec) -> frozenset[Channel]:
+def parts_of(exchange: Exchange, spec: CampaignSpec, message: Message | None) -> frozenset[Channel]:
     """The channels on which there is something to show. Raises NotFound when the template is gone."""
     if spec.message and spec.message.withdraws:
         return REPLACEABLE
-    return (
-        OFFERED if spec.message and spec.message.plain else exchange.templates.get(spec.template).channels()
-    )
+    if spec.message and spec.message.plain:
+        return offered(message)
+    return exchange.templates.get(spec.template).channels()
 
 
 def _rendered(
@@ -152,7 +179,8 @@ def _rendered(
         shown = {**spec.values, **values(message, others)}
     template = exchange.templates.get(spec.template)
     own = partial(where, person.uid)
-    return render(template, channel, person, values=shown, links=own, now=process_time, campaign=spec.name)
+    made = render(template, channel, person, values=shown, links=own, now=process_time, campaign=spec.name)
+    return besides(message, made) if message else made
 
 
 async def message_of(exchange: Exchange, spec: CampaignSpec) -> Message | None:
@@ -175,11 +203,13 @@ async def stored_campaign(exchange: Exchange, campaign_id: UUID) -> Campaign:
 
 
 async def campaign_named(exchange: Exchange, name: str) -> Campaign:
-    """The campaign of a name. Raises NotFound."""
-    campaign = await exchange.store.ledger.campaign(ids.campaign_id(exchange.key, name))
-    if campaign is None:
-        raise NotFound(f"there is no campaign {name!r}")
-    return campaign
+    """The campaign of a name. Raises NotFound, with the names that are like it."""
+    with suppress(ValueError):
+        campaign = await exchange.store.ledger.campaign(ids.campaign_id(exchange.key, slug(name)))
+        if campaign is not None:
+            return campaign
+    known = [one.spec.name async for page in exchange.store.ledger.campaigns() for one in page]
+    raise none_such("campaign", name, known)
 
 
 async def thread_of(exchange: Exchange, spec: CampaignSpec) -> Thread | None:

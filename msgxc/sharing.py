@@ -3,7 +3,7 @@
 A place is a lease like a shard's, of the campaign (its throttle) or of an id of its own (a provider's quota).
 Processes come and go as they like: whoever comes begins slowly until the others have seen it, so that the sum
 stays near what it was meant to be, and something urgent need not wait. A killed process's place counts until
-its lease is over.
+its lease is over, or somebody who comes sees that it has died.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from msgxc import ids
 from msgxc.errors import StoreUnavailable
-from msgxc.holding import insist
+from msgxc.holding import end_of_the_dead, insist
 from msgxc.ledger import PLACES, Lease
 from msgxc.pacing import Throttle
 
@@ -110,14 +110,14 @@ class Pace:
         return taken
 
     async def _take(self, now: float) -> Lease | None:
-        """The first place that is free; None when none is."""
-        until, owner = now + self._seconds, f"{self.exchange.owner}-{self._owner}"
+        """The first place that is free; None when none is. Those of the dead come free."""
+        ledger = self.exchange.store.ledger
+        await end_of_the_dead(ledger, self.group, PLACES[-1], PLACES[0] + 1, now)
+        until, owner = now + self._seconds, f"{self.exchange.owner}/{self._owner}"
         for first in range(0, len(PLACES), TOGETHER):
             for number, held in enumerate(await self._held(first), start=first):
                 place = PLACES[number]
-                if held <= now and (
-                    lease := await self.exchange.store.ledger.claim(self.group, place, owner, now, until)
-                ):
+                if held <= now and (lease := await ledger.claim(self.group, place, owner, now, until)):
                     return lease
         return None
 

@@ -1,28 +1,41 @@
-"""Starts the processes of an embedded system, and leaves none behind, however this process ends.
+"""Starts the processes of a system on this machine, has them run, and leaves none behind, however this ends.
 
-Each child is a session of its own and writes to a log file. A keeper process knows their ids over a pipe:
-when this process is gone, even by kill -9, the pipe ends and the keeper stops every child with all that the
-child has started. It holds the lock meanwhile, so that a new start waits for the old one's end.
+Each child is a session of its own; what it says goes through a pipe to a keeper process, which writes it to a
+log. The keeper knows the children: when this process is gone, even by kill -9, it ends them all, in good
+order (operations/keeper.py). A child that ends or hangs is started again (`tend`). Whatever an earlier start
+has left all the same is known by its mark, and ended before this one starts anything.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 from msgxc.errors import MsgxcError
+from msgxc.operations.keeper import Started, end_all, end_left
+from msgxc.operations.logs import now_text
+from msgxc.operations.processes import GRACE_SECONDS, PART, SYSTEM, end, marked, process
+from msgxc.operations.restarts import AGAIN_AND_AGAIN, ASK_SECONDS, Restarts
+from msgxc.private_files import keep_private
 
-GRACE_SECONDS = 12.0
 LOG_LINES = 15
+KEEPER = (sys.executable, "-m", "msgxc.operations.keeper")
+SYNC_SECONDS = 5.0
+#: Told when a supervisor's lock is held.
+WHERE = "system.json"
 
 
 class ChildFailed(MsgxcError):
@@ -37,44 +50,85 @@ class AlreadyRunning(MsgxcError):
     code = "already_running"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Child:
-    """One process, started here."""
+    """One part of the system: its process of today, and how another is started."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    command: Sequence[str]
+    env: Mapping[str, str]
     log: Path
+    pipe: tuple[int, int]  # its output: the end that is read, the end that is written
+    process: subprocess.Popen[bytes]
+    restarts: Restarts
+    well: Callable[[], bool] | None = None  # asked now and then; None: alive is well
+    grace: float = GRACE_SECONDS
+    first: bool = False
+    asking: Future[bool] | None = None
+    ending: Future[None] | None = None
+    why: str = ""
+    again: float = 0.0  # when it is to be started again, once it has ended
 
     def last_lines(self) -> str:
         """The end of its log."""
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return "\n".join(f"  {line}" for line in lines)
+        with suppress(OSError):
+            lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            return "\n".join(f"  {line}" for line in lines)
+        return ""
+
+    def end_of_log(self) -> str:
+        """The same, as part of a sentence."""
+        return f"the end of {self.log}:\n{self.last_lines()}"
+
+    def how_it_ended(self) -> str:
+        """Its status in words."""
+        status = self.process.returncode
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 @dataclass(slots=True)
 class Supervisor:
     """The children of this process. Made by `supervising`."""
 
+    home: Path
     logs: Path
-    keeper: IO[bytes]
+    lock: IO[str]
     children: list[Child] = field(default_factory=list)
+    ask_seconds: float = ASK_SECONDS  # how often each is asked how it is
+    left: int = 0  # processes of an earlier start that had to be ended
+    say: Callable[[str], None] = print
+    _keeper: subprocess.Popen[bytes] | None = None
+    _control: socket.socket | None = None
+    _speaking: Lock = field(default_factory=Lock)
+    _restarts: Restarts = field(default_factory=lambda: Restarts(time.monotonic()))
+    _asking: Future[bool] | None = None
+    _helpers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(32))
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
-        """Start a process in the background; its output goes to logs/NAME.log, which starts anew."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        well: Callable[[], bool] | None = None,
+        grace: float = GRACE_SECONDS,
+        first: bool = False,
+    ) -> Child:
+        """Start a process in the background; its output is added to logs/NAME.log.
+
+        `well`: asks it how it is, within seconds (`tend`). `grace`: how long its end may take. `first`: it is
+        told to end before all others.
+        """
         log = self.logs / f"{name}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=dict(env),
-                start_new_session=True,
-            )
-        child = Child(name, process, log)
+        log.touch(0o600)  # Raises OSError where no log can be written.
+        pipe = os.pipe()
+        env = {**env, SYSTEM: str(self.home), PART: name}
+        self._tell({"log": str(log)}, pipe[0])
+        begun = _launch(pipe[1], command, env, f"{name} is started")
+        restarts = Restarts(time.monotonic(), self.ask_seconds)
+        child = Child(name, command, env, log, pipe, begun, restarts, well, grace, first)
         self.children.append(child)
-        self.keeper.write(b"%d\n" % process.pid)
-        self.keeper.flush()
+        self._tell_of(child)
         return child
 
     def until(self, child: Child | None, ready: Callable[[], bool], seconds: float) -> None:
@@ -83,8 +137,7 @@ class Supervisor:
         while not ready():
             self.check()
             if time.monotonic() > end:
-                tail = f"; the end of {child.log}:\n{child.last_lines()}" if child else ""
-                raise ChildFailed(f"not ready after {seconds:.0f} s{tail}")
+                raise ChildFailed(f"not ready after {seconds:.0f} s{self._said(child)}")
             time.sleep(0.05)
 
     def finish(self, child: Child, seconds: float) -> None:
@@ -94,140 +147,221 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             status = -1
         if status:
-            raise ChildFailed(f"{child.name} failed; the end of {child.log}:\n{child.last_lines()}")
+            raise ChildFailed(f"{child.name} failed{self._said(child)}")
+        self.forget(child)
+
+    def forget(self, child: Child) -> None:
+        """It has ended, and need not run again."""
         self.children.remove(child)
+        self._synced()
+        _close(child.pipe)
+
+    def dismiss(self, child: Child) -> None:
+        """End it and what it has left; it does not run again."""
+        self._end(child)
+        child.process.wait()
+        self.forget(child)
 
     def check(self) -> None:
         """Raise ChildFailed if one of them has failed."""
         for child in self.children:
             if child.process.poll() is not None:
-                raise ChildFailed(f"{child.name} has ended; the end of {child.log}:\n{child.last_lines()}")
+                raise ChildFailed(f"{child.name} has ended{self._said(child)}")
+
+    def tend(self) -> None:
+        """Start again what has ended or hangs, and the keeper. Called about once a second; never waits."""
+        now = time.monotonic()
+        self._tend_keeper(now)
+        for child in self.children:
+            self._tend(child, now)
 
     def stop(self) -> None:
         """End them all, the youngest first. May be called twice."""
+        self._helpers.shutdown(wait=False, cancel_futures=True)
+        started = [
+            Started(found, child.grace, child.first)
+            for child in self.children
+            if (found := process(child.process.pid))
+        ]
+        end_all(started, str(self.home))
+        for child in self.children:
+            child.process.wait()
+        if self._control:
+            self._control.close()
+        if self._keeper:
+            self._keeper.wait()
         while self.children:
-            stop_tree(self.children[-1].process.pid)
-            self.children.pop().process.wait()
+            _close(self.children.pop().pipe)
+
+    # -- one part
+
+    def _tend(self, child: Child, now: float) -> None:
+        """What is to be done about it now: it is being ended, has ended, or is asked how it is."""
+        if child.ending:
+            if not child.ending.done():
+                return
+            child.ending = None
+            child.process.wait()
+        if child.process.poll() is not None:
+            self._revive(child, now)
+        elif child.well and child.asking is None and child.restarts.due(now):
+            child.asking = self._helpers.submit(child.well)
+        elif child.asking and child.asking.done():
+            well = child.asking.exception() is None and child.asking.result()
+            child.asking = None
+            if child.restarts.answered(well, now):
+                child.why = "it no longer answered"
+                child.ending = self._helpers.submit(self._end, child)
+
+    def _end(self, child: Child) -> None:
+        """End what is there of a part."""
+        found = process(child.process.pid)
+        end(
+            [found] if found else [],
+            child.grace,
+            lambda: marked(**{SYSTEM: str(self.home), PART: child.name}),
+        )
+
+    def _revive(self, child: Child, now: float) -> None:
+        """Have an ended part's leftovers end, then start it again when its time has come."""
+        if not child.again:
+            child.why = child.why or f"it had ended ({child.how_it_ended()})"
+            child.again = child.restarts.ended(now)
+            if child.restarts.hopeless:
+                self.say(
+                    f"{child.name} ends again and again ({AGAIN_AND_AGAIN} times; {child.why}). It is still "
+                    f"tried, ever more rarely; the others go on{self._said(child)}"
+                )
+            child.ending = self._helpers.submit(self._end, child)
+        elif now >= child.again:
+            child.process = _launch(
+                child.pipe[1], child.command, child.env, f"{child.name}: {child.why}; started again"
+            )
+            child.restarts.started(now)
+            child.asking = None
+            self._tell_of(child)
+            if child.restarts.failures < AGAIN_AND_AGAIN:
+                self.say(f"{child.name}: {child.why}; started again")
+            child.again, child.why = 0.0, ""
+
+    def _said(self, child: Child | None) -> str:
+        if child is None:
+            return ""
+        self._synced()
+        return f"; {child.end_of_log()}"
+
+    # -- the keeper
+
+    def _tend_keeper(self, now: float) -> None:
+        """It too is started again when it has ended, or no longer writes."""
+        assert self._keeper
+        if self._keeper.poll() is not None:
+            self.say(f"keeper: it had ended (status {self._keeper.returncode}); started again")
+            self.keep()
+        elif self._asking is None and self._restarts.due(now):
+            self._asking = self._helpers.submit(self._synced)
+        elif self._asking and self._asking.done():
+            well, self._asking = self._asking.result(), None
+            if self._restarts.answered(well, now):
+                self._keeper.kill()
+
+    def keep(self) -> None:
+        """Start a keeper, and tell it of everything that runs."""
+        if self._control:
+            self._control.close()
+        mine, its = socket.socketpair()
+        mine.settimeout(SYNC_SECONDS)
+        with its:
+            self._keeper = subprocess.Popen(  # noqa: S603 - our own command
+                [*KEEPER, str(self.home), str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[self.lock.fileno(), its.fileno()],
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name not in {SYSTEM, PART}},
+            )
+        self._control = mine
+        self._restarts = Restarts(time.monotonic(), self.ask_seconds, up=True)
+        for child in self.children:
+            self._tell({"log": str(child.log)}, child.pipe[0])
+            self._tell_of(child)
+
+    def _tell_of(self, child: Child) -> None:
+        self._tell({"pid": child.process.pid, "grace": child.grace, "first": child.first})
+
+    def _tell(self, order: Mapping[str, object], *pipes: int) -> None:
+        """Tell the keeper. If that one is gone, the next is told everything (`tend`)."""
+        assert self._control
+        with suppress(OSError):
+            socket.send_fds(self._control, [json.dumps(order).encode() + b"\n"], pipes)
+
+    def _synced(self) -> bool:
+        """Wait until all that the children have said stands in the logs; False when that takes too long."""
+        with self._speaking, suppress(OSError):
+            self._tell({"sync": True})
+            return bool(self._control and self._control.recv(1))
+        return False
+
+
+def _close(pipe: tuple[int, int]) -> None:
+    for end_of_it in pipe:
+        os.close(end_of_it)
+
+
+def _launch(out: int, command: Sequence[str], env: Mapping[str, str], note: str) -> subprocess.Popen[bytes]:
+    """Start a process that writes there; a line before says why."""
+    os.write(out, b"--- %s %s\n" % (now_text(), note.encode()))
+    return subprocess.Popen(  # noqa: S603 - our own commands, no shell
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=dict(env), start_new_session=True
+    )
 
 
 @contextmanager
 def supervising(home: Path, *, wait: float = 30.0) -> Iterator[Supervisor]:
     """A supervisor that owns `home`, and has waited for an earlier one's children to end, at most `wait` s.
 
-    Raises AlreadyRunning when another one is at work.
+    Whatever of an earlier start is there all the same is ended. Raises AlreadyRunning when another one is at
+    work.
     """
+    keep_private(home)
+    home = home.resolve()
     logs = home / "log"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(exist_ok=True)
     with (home / "system.lock").open("a+") as lock:
-        _take(lock, wait)
+        _take(lock, wait, home / WHERE)
         lock.truncate(0)
         print(os.getpid(), file=lock, flush=True)
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "msgxc.supervise"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[lock.fileno()],
-            start_new_session=True,
-        )
-        assert keeper.stdin
-        supervisor = Supervisor(logs, keeper.stdin)
+        supervisor = Supervisor(home, logs, lock, left=end_left(str(home)))
         try:
+            supervisor.keep()
             yield supervisor
         finally:
             supervisor.stop()
-            keeper.stdin.close()
-            keeper.wait()
 
 
-def _take(lock: IO[str], wait: float) -> None:
+def _take(lock: IO[str], wait: float, where: Path) -> None:
     end = time.monotonic() + wait
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if _owner_lives(lock) or time.monotonic() > end:
-                raise AlreadyRunning("the system runs here already") from None
+            owner = _owner(lock)
+            if process(owner) or time.monotonic() > end:
+                raise AlreadyRunning(f"the system runs here already: {_where(owner, where)}") from None
         time.sleep(0.1)
 
 
-def _owner_lives(lock: IO[str]) -> bool:
-    """Whether the process that took the lock is there; if not, its keeper is still tidying up."""
+def _owner(lock: IO[str]) -> int:
+    """Who took the lock. If that process is gone, its keeper is still tidying up."""
     lock.seek(0)
     pid = lock.read().strip()
-    return bool(_living([int(pid)])) if pid.isdigit() else False
+    return int(pid) if pid.isdigit() else 0
 
 
-# -- ending processes ---------------------------------------------------------------------------------------
-
-
-def stop_tree(root: int, grace: float = GRACE_SECONDS) -> None:
-    """End a process and all its descendants: asked to (SIGTERM), after `grace` seconds by force."""
-    known = {root, *_descendants(root)}
-    _signal(known, signal.SIGTERM)
-    end = time.monotonic() + grace
-    while time.monotonic() < end:
-        known |= {pid for old in known for pid in _descendants(old)}
-        if not (known := _living(known)):
-            return
-        time.sleep(0.1)
-    _signal(known, signal.SIGKILL)
-
-
-def _processes() -> dict[int, tuple[int, str]]:
-    """Every process of the machine: its parent and its state; from /proc, or `ps` where there is none."""
-    if Path("/proc/self/stat").exists():
-        return dict(_from_proc())
-    command = ["/bin/ps", "-A", "-o", "pid=,ppid=,stat="]
-    listing = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - the system's own
-    return {
-        int(pid): (int(parent), stat) for pid, parent, stat in map(str.split, listing.stdout.splitlines())
-    }
-
-
-def _from_proc() -> Iterator[tuple[int, tuple[int, str]]]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # It has ended meanwhile.
-            pid, _, rest = stat.read_text(errors="replace").partition(" ")
-            state, parent = rest.rpartition(")")[2].split()[:2]
-            yield int(pid), (int(parent), state)
-
-
-def _descendants(root: int) -> set[int]:
-    table = _processes()
-    found, new = set[int](), {root}
-    while new:
-        new = {pid for pid, (parent, _) in table.items() if parent in new} - found
-        found |= new
-    return found
-
-
-def _living(pids: Iterable[int]) -> set[int]:
-    table = _processes()
-    return {pid for pid in pids if pid in table and not table[pid][1].startswith("Z")}
-
-
-def _signal(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-
-
-def keep(ids: Iterable[bytes]) -> None:
-    """The keeper: learn the children's ids until the pipe ends, then end them all, the youngest first."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    for pid in reversed([int(line) for line in ids]):
-        if _leads(pid):
-            stop_tree(pid)
-
-
-def _leads(pid: int) -> bool:
-    """Whether it is still the child that was started: those lead their own sessions."""
+def _where(owner: int, where: Path) -> str:
+    """Of which folder it is, its process, and its console as soon as it is up."""
+    said = f"in {where.parent}" + (f" (process {owner})" if owner else "")
     try:
-        return os.getsid(pid) == pid
-    except ProcessLookupError:
-        return False
-
-
-if __name__ == "__main__":
-    keep(sys.stdin.buffer)
+        return f"{said}, its console is {json.loads(where.read_text())['url']}"
+    except (OSError, ValueError, KeyError):
+        return f"{said}, and is just starting or stopping"

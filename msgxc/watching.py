@@ -44,7 +44,7 @@ async def watch(exchange: Exchange, name: str, *, every: float = LOOK_SECONDS) -
     """
     campaign = await campaigns.campaign_named(exchange, name)
     async with exchange.bus.subscribe(subject(campaign.id)) as heard:
-        watcher = _Watcher(exchange, name)
+        watcher = _Watcher(exchange, campaign.spec.name)
         listening = asyncio.create_task(watcher.listen(heard))
         try:
             while not campaign.finished:

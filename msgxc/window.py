@@ -5,21 +5,31 @@ What was read from the store comes in; what is to be sent, and what is already d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
 from msgxc import ids, links
 from msgxc.errors import WrongTemplate
-from msgxc.ledger import IN_DOUBT, NO_DELIVERY, Campaign, Intent, Mark, Result, Row, to_be_sent
+from msgxc.ledger import (
+    NO_DELIVERY,
+    Campaign,
+    Intent,
+    Mark,
+    Result,
+    Row,
+    may_have_left,
+    to_be_sent,
+)
 from msgxc.model import Channel, Content, Outgoing, Reason, Recipient, Skip, Subscription, Target
 from msgxc.routing import Offer, Route, Suppressed, none_suppressed, route
 from msgxc.tracking import CONSENT
 
-#: Reasons under which a delivery was put off although it may have been accepted.
-DOUBTFUL = frozenset({IN_DOUBT, Reason.TIMEOUT, Reason.REJECTED})
 Render = Callable[[Channel, Recipient], Content]
+#: The first deliveries of a sender, by which a template is judged; fewer misfits than several are theirs.
+FIRST, SEVERAL = 50, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +51,15 @@ class Look:
 
 @dataclass(slots=True)
 class Prepared:
-    """A window that is ready: `outgoing` to send, `results` to record as they are; `attempts` by
-    delivery, of those that are not the first."""
+    """A window that is ready: `outgoing` to send, `results` to record as they are; `attempts` and `doubts`
+    by delivery, of those that were tried before; `unfit`: what kept the template from being a message."""
 
     at: datetime
     outgoing: list[Outgoing] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     attempts: dict[UUID, int] = field(default_factory=dict)
+    doubts: dict[UUID, int] = field(default_factory=dict)
+    unfit: list[str] = field(default_factory=list)
 
     def intents(self) -> tuple[Intent, ...]:
         """What the window is about to send."""
@@ -62,6 +74,25 @@ class Prepared:
     def attempt(self, delivery: UUID) -> int:
         """Which attempt this is, from 1."""
         return self.attempts.get(delivery, 1) if self.attempts else 1
+
+
+@dataclass(slots=True)
+class Fit:
+    """How well a template fits the first to whom it is to be sent: one that fits few is sent no further."""
+
+    made: int = 0
+    unfit: Counter[str] = field(default_factory=Counter)
+
+    def trouble(self, prepared: Prepared) -> str:
+        """Hear of a further window; what a person has to mend, "" while nothing is wrong."""
+        if self.made + self.unfit.total() >= FIRST:
+            return ""
+        self.made += len(prepared.outgoing)
+        self.unfit.update(prepared.unfit)
+        failed = self.unfit.total()
+        if failed < SEVERAL or failed <= self.made:
+            return ""
+        return f"{self.unfit.most_common(1)[0][0]}: {failed:,} of the first {failed + self.made:,} messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +117,8 @@ class Preparer:
 
     def _decide(self, uid: UUID, look: Look, suppressed: Suppressed, prepared: Prepared) -> None:
         person = look.people.get(uid)
-        decision = self._route(uid, person, look, suppressed)
         rows = {row.delivery: row for row in look.rows.get(uid, ())} if look.rows else {}
+        decision = self._route(uid, person, look, suppressed, rows)
         wanted = self._deliveries(uid, decision)
         if rows:
             still = {delivery for delivery, _ in wanted}
@@ -100,9 +131,17 @@ class Preparer:
             return
         self._add(person, wanted, rows, prepared)
 
-    def _route(self, uid: UUID, person: Recipient | None, look: Look, suppressed: Suppressed) -> Route:
+    def _route(
+        self,
+        uid: UUID,
+        person: Recipient | None,
+        look: Look,
+        suppressed: Suppressed,
+        rows: Mapping[UUID, Row],
+    ) -> Route:
         subscription = look.subscriptions.get(uid) if look.subscriptions else None
-        decision = route(person, self.offer, subscription, suppressed)
+        what = self._offer_to(rows) if rows else self.offer
+        decision = route(person, what, subscription, suppressed)
         message = self.campaign.spec.message
         if message is None or decision.skip:
             return decision
@@ -110,6 +149,14 @@ class Preparer:
             return Route(skip=Skip.JOINED)
         read = look.read.get(uid)
         return Route(skip=Skip.READ) if read and read >= message.newest else decision
+
+    def _offer_to(self, rows: Mapping[UUID, Row]) -> Offer:
+        """What is offered: to somebody with no open session, what comes after the websocket."""
+        if not any(row.reason == Reason.NOT_ACKNOWLEDGED for row in rows.values()):
+            return self.offer
+        return replace(
+            self.offer, channels=tuple(c for c in self.offer.channels if c is not Channel.WEBSOCKET)
+        )
 
     def _suppressed(self, look: Look) -> Suppressed:
         if not look.suppressed:
@@ -139,10 +186,12 @@ class Preparer:
                 content = contents.get(target.channel) or self.render(target.channel, person)
             except WrongTemplate as error:
                 prepared.results.append(_unrendered(person.uid, delivery, target, error, prepared.at))
+                prepared.unfit.append(str(error))
                 continue
             contents[target.channel] = content
             if row:
                 prepared.attempts[delivery] = row.attempt + 1
+                prepared.doubts[delivery] = row.doubts
             prepared.outgoing.append(self._outgoing(person, delivery, target, content))
 
     def _outgoing(self, person: Recipient, delivery: UUID, target: Target, content: Content) -> Outgoing:
@@ -171,8 +220,10 @@ def _superseded(row: Row, decision: Route, at: datetime) -> Result:
 
     One that was in doubt is unknown: it may have been accepted, and nobody will ask again.
     """
+    if row.reason == Reason.NOT_ACKNOWLEDGED:
+        return Result(row.uid, row.delivery, row.channel, Mark.FAILED, at, reason=row.reason)
     reason = decision.skip or "superseded"
-    mark = Mark.UNKNOWN if row.reason in DOUBTFUL else Mark.SKIPPED
+    mark = Mark.UNKNOWN if may_have_left(row) else Mark.SKIPPED
     return Result(row.uid, row.delivery, row.channel, mark, at, reason=reason)
 
 

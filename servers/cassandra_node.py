@@ -29,6 +29,8 @@ HERE = Path(__file__).resolve().parent
 VERSION = "5.0.9"
 FETCH = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 
+AGAIN_SECONDS = 2.0  # so often it is looked whether a node has ended
+
 # The node's whole configuration. What is not here has the default of Cassandra's Config class, which is not
 # always what its own example file says: so everything that we rely on stands here.
 YAML = """\
@@ -70,9 +72,20 @@ read_request_timeout: 10s  # longer than the defaults: one small machine stalls 
 range_request_timeout: 10s
 write_request_timeout: 10s
 batch_size_warn_threshold: 32KiB  # a window's results are one batch; the default warns at 5 KiB
+{login}
 user_defined_functions_enabled: false
 materialized_views_enabled: false
 """
+
+# Its superuser `cassandra` has that as its password too, until somebody changes it (`msgxc schema role`).
+# What a role may do is looked up every ten seconds, not with each request.
+LOGIN = """\
+authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer
+role_manager: CassandraRoleManager
+roles_validity: 10s
+permissions_validity: 10s"""
+OPEN = "authenticator: AllowAllAuthenticator\nauthorizer: AllowAllAuthorizer"
 
 # A write is on disk before it is answered: one node has no replica that also has it. Of three, two have it.
 ALONE = "num_tokens: 16", "commitlog_sync: batch"
@@ -201,7 +214,6 @@ class Place:
     address: str
     port: int
     storage: int
-    jmx: int
     token: int | None = None
 
 
@@ -223,6 +235,11 @@ class Node:
     def log(self) -> Path:
         """What the node says."""
         return self.folder / "cassandra.log"
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process is gone."""
+        return self.process is None or self.process.poll() is not None
 
     def launch(self) -> None:
         """Start the process; it is not ready yet."""
@@ -264,14 +281,15 @@ class Node:
             self.process = None
 
 
-def start(folder: Path, port: int = 0, *, small: bool = False) -> Node:
+def start(folder: Path, port: int = 0, *, small: bool = False, login: bool = False) -> Node:
     """Start a node with its data in `folder`; not ready yet. Port 0: a free one.
 
     `small`: 512 MiB of heap and the quick compiler alone, which starts in 5 s: for tests, not for measuring.
+    `login`: it asks for one (LOGIN).
     """
-    native, storage, jmx = free_ports(3)
+    native, storage = free_ports(2)
     return _start(
-        folder, Place("127.0.0.1", port or native, storage, jmx), "512m" if small else "1024m", small
+        folder, Place("127.0.0.1", port or native, storage), "512m" if small else "1024m", small, login
     )
 
 
@@ -281,28 +299,28 @@ def start_ring(folder: Path, port: int = 0, *, small: bool = False) -> list[Node
     Ready is when each takes connections, and each has two rows in system.peers_v2: before that they do not
     see each other, and a keyspace that is made then is not known to all. `small`: as in `start`.
     """
-    native, storage, *jmx = free_ports(5)
+    native, storage = free_ports(2)
     tokens = [-(2**63) + part * (2**64 // 3) for part in range(3)]
-    places = [
-        Place(f"127.0.0.{n + 1}", port or native, storage, jmx[n], token) for n, token in enumerate(tokens)
-    ]
+    places = [Place(f"127.0.0.{n + 1}", port or native, storage, token) for n, token in enumerate(tokens)]
     heap = "384m" if small else "512m"
     return [_start(folder / str(n), place, heap, small) for n, place in enumerate(places, 1)]
 
 
-def _start(folder: Path, place: Place, heap: str, quick: bool) -> Node:
+def _start(folder: Path, place: Place, heap: str, quick: bool, login: bool = False) -> Node:
     jars, java = fetch(), _java()
     folder = folder.resolve()
+    os.umask(0o077)  # the node's files, too, are its owner's alone
     for name in ("conf", "data", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "conf" / "cassandra.yaml").write_text(_yaml(folder, place, quick), "utf-8")
+    folder.chmod(0o700)
+    (folder / "conf" / "cassandra.yaml").write_text(_yaml(folder, place, quick, login), "utf-8")
     (folder / "conf" / "logback.xml").write_text(LOGBACK, "utf-8")
-    node = Node(folder, place, [*_with_parent(), java, *_options(folder, jars, place, heap, quick)])
+    node = Node(folder, place, [*_with_parent(), java, *_options(folder, jars, heap, quick)])
     node.launch()
     return node
 
 
-def _yaml(folder: Path, place: Place, quick: bool) -> str:
+def _yaml(folder: Path, place: Place, quick: bool, login: bool) -> str:
     alone = place.token is None
     tokens, sync = ALONE if alone else IN_RING
     return YAML.format(
@@ -314,6 +332,7 @@ def _yaml(folder: Path, place: Place, quick: bool) -> str:
         seeds=",".join(f"127.0.0.{n}:{place.storage}" for n in ((1,) if alone else (1, 2, 3))),
         tokens=tokens.format(token=place.token),
         sync=sync,
+        login=LOGIN if login else OPEN,
         memtable=64 if quick or not alone else 256,
         commitlog=1024 if alone else 256,
         cache=128 if alone else 64,
@@ -327,7 +346,7 @@ def _with_parent() -> list[str]:
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
-def _options(folder: Path, jars: Path, place: Place, heap: str, quick: bool) -> list[str]:
+def _options(folder: Path, jars: Path, heap: str, quick: bool) -> list[str]:
     scratch = folder / "tmp"
     return [
         *(["-XX:TieredStopAtLevel=1"] if quick else []),
@@ -343,7 +362,6 @@ def _options(folder: Path, jars: Path, place: Place, heap: str, quick: bool) -> 
         f"-Dcassandra.config=file://{folder}/conf/cassandra.yaml",
         f"-Dlogback.configurationFile=file://{folder}/conf/logback.xml",
         *(f"-Dcassandra.storagedir={folder}", f"-Dcassandra.logdir={folder}", "-Dcassandra-foreground=yes"),
-        f"-Dcassandra.jmx.local.port={place.jmx}",
         # All run on one machine: nobody has to be waited for.
         "-Dcassandra.ring_delay_ms=1000",
         *("-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.superuser_setup_delay_ms=0"),
@@ -352,16 +370,29 @@ def _options(folder: Path, jars: Path, place: Place, heap: str, quick: bool) -> 
     ]
 
 
+def _interrupt(_number: int, _frame: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # A second one does not hurry it.
+    raise KeyboardInterrupt
+
+
 def run(nodes: list[Node]) -> int:
-    """Run nodes until Ctrl-C or SIGTERM, or until one ends; says when they are ready."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run nodes until Ctrl-C or SIGTERM; says when they are ready.
+
+    One that is alone ends this with it. Of a ring the others go on, and it is started again.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):  # set here: a shell's background job ignores SIGINT
+        signal.signal(number, _interrupt)
     try:
         for node in nodes:
-            node.wait_until_ready(120)
+            node.wait_until_ready(600)
             where = f"{node.place.address}:{node.port}"
             print(f"Cassandra {VERSION} is ready on {where}; its log: {node.log}", flush=True)
-        while all(node.process is not None and node.process.poll() is None for node in nodes):
-            time.sleep(0.5)
+        while len(nodes) > 1 or not nodes[0].ended:
+            for node in [it for it in nodes if it.ended]:
+                print(f"the node on {node.place.address} has ended; it is started again", file=sys.stderr)
+                node.launch()
+            time.sleep(AGAIN_SECONDS)
         print("Cassandra has ended", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -382,11 +413,13 @@ def main() -> int:
         running = commands.add_parser(name, help=f"run {what} in the foreground")
         running.add_argument("data", type=Path, help="folder for the data; made if it is not there")
         running.add_argument("--port", type=int, default=9042, help="native transport port; 0: a free one")
+        if name == "run":
+            running.add_argument("--login", action="store_true", help="ask for a login")
         running.add_argument("--small", action="store_true", help="less memory, quick start: for trying out")
     given = parser.parse_args()
     try:
         if given.command == "run":
-            return run([start(given.data, given.port, small=given.small)])
+            return run([start(given.data, given.port, small=given.small, login=given.login)])
         if given.command == "ring":
             return run(start_ring(given.data, given.port, small=given.small))
         print(fetch())

@@ -18,5 +18,6 @@ if [ ! -x "$program" ]; then
     GOBIN=$part go install "github.com/compose-spec/compose-go/v2/cmd@$version" >&2
     mkdir -p "$(dirname "$program")"
     mv -f "$part/cmd" "$program"
+    rmdir "$part"
 fi
 exec "$program" -no-interpolation "$1"

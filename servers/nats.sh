@@ -4,6 +4,7 @@
 #   servers/nats.sh run PORT [ARG ...]   build it if it is missing; run it on 127.0.0.1:PORT in the foreground
 # MSGXC_CACHE: the cache folder; default ~/.cache/msgxc. Needs Go 1.24 or newer, once.
 set -eu
+umask 077
 version=v2.15.2
 cache=${MSGXC_CACHE:-$HOME/.cache/msgxc}
 program=$cache/nats-$version/nats-server

@@ -3,7 +3,8 @@
 #   servers/postgres.sh path           fetch it if it is missing; print where its programs are
 #   servers/postgres.sh run DATA PORT  run it on 127.0.0.1:PORT in the foreground; DATA is made if it is not there
 # MSGXC_POSTGRES_PASSWORD: the password of its only user, `prefect`, set when DATA is made. Nothing is installed.
-# PostgreSQL refuses root: then it runs as user `postgres`, or `nobody`, who must be able to reach DATA.
+# PostgreSQL refuses root: then it runs as user `postgres`, `daemon` or `nobody`, the first that there is, who must be
+# able to reach DATA, and owns it.
 # MSGXC_CACHE: the cache folder; default ~/.cache/msgxc, for root /var/cache/msgxc, which that user can reach.
 set -eu
 if [ "$(id -u)" = 0 ]; then home=/var/cache; else home=$HOME/.cache; fi
@@ -17,6 +18,7 @@ fetch() {
     for need in apt-cache apt-get dpkg; do
         command -v $need >/dev/null || fail "PostgreSQL is missing: install it"
     done
+    umask 022
     mkdir -p "$cache"
     chmod 755 "$cache"
     part=$(mktemp -d "$cache/postgres-part.XXXXXX")
@@ -85,13 +87,15 @@ run)
     user=
     if [ "$(id -u)" = 0 ]; then
         command -v setpriv >/dev/null || fail "setpriv (util-linux) is missing: PostgreSQL does not run as root"
-        user=$(id -un postgres 2>/dev/null || echo nobody)
+        user=$(id -un postgres 2>/dev/null || id -un daemon 2>/dev/null || echo nobody)
     fi
     mkdir -p "$(dirname "$2")"
     data=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
     port=$3
     cd /
     [ -s "$data/PG_VERSION" ] || make
+    [ -z "$user" ] || [ "$(ls -ld "$data" | awk '{print $3}')" = "$user" ] || chown -R "$user" "$data"
+    umask 077
     set -- "$bin/postgres" -D "$data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
         -c max_connections=200 -c shared_buffers=128MB -c jit=off
     [ -z "$user" ] || set -- setpriv --reuid="$user" --clear-groups "$@"

@@ -4,6 +4,7 @@
 #   servers/redis.sh run DATA PORT  run it on 127.0.0.1:PORT in the foreground; DATA is made if it is not there
 # MSGXC_REDIS_PASSWORD: its password. MSGXC_CACHE: the cache folder; default ~/.cache/msgxc. Nothing is installed.
 set -eu
+umask 077
 cache=${MSGXC_CACHE:-$HOME/.cache/msgxc}
 fetched=$cache/redis
 packages="redis-server redis-tools liblzf1 libjemalloc2 libatomic1"
@@ -45,7 +46,6 @@ run)
     "$fetched"/*) LD_LIBRARY_PATH=$(echo "$fetched"/usr/lib/*-linux-gnu*)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}; export LD_LIBRARY_PATH ;;
     esac
     mkdir -p "$2"
-    umask 077
     # The password is in a file: a command line can be read by everybody on the machine.
     printf 'requirepass %s\n' "${MSGXC_REDIS_PASSWORD:?servers/redis.sh: it is needed}" >"$2/redis.conf"
     exec "$server" "$2/redis.conf" --bind 127.0.0.1 --port "$3" --dir "$2" --appendonly yes --maxmemory 256mb

@@ -6,42 +6,73 @@ the store, not Prefect, knows what has been done.
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from math import inf
 from threading import Thread
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 from prefect import Task, task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment
 from prefect.tasks import exponential_backoff
 
-from msgxc import campaigns
+from msgxc import campaigns, ids
 from msgxc.campaign import CampaignSpec
 from msgxc.delivery import Counts, Stop
-from msgxc.errors import NotFound, ProviderBlocked, SchemaMismatch, WrongInput
-from msgxc.ledger import Seal
+from msgxc.errors import Conflict, NotFound, ProviderBlocked, SchemaMismatch, WrongInput, WrongStore
+from msgxc.failpoints import failpoint
+from msgxc.ledger import Control, Seal
 from msgxc.parts import Planned
 from msgxc.receipts.merging import Merger
 from msgxc.reports.funnel import Report
+from msgxc.run_care import Word
 from msgxc.seat import seated
 from msgxc.wiring import Exchange
 from tasks import engine
 from tasks.board import Board, Screen, close_board, hasty_client, show_report
-from tasks.operator import Operator
+from tasks.due import seconds_until
+from tasks.operator import NAP_SECONDS, Operator
 
+T = TypeVar("T")
 Take = Callable[[Counts], None]
-Send = Callable[[Exchange, Stop, Take], Coroutine[Any, Any, None]]
+Work = Callable[[Exchange, engine.Engine], Coroutine[Any, Any, T]]
+Send = Callable[[Exchange, Stop, Take], Coroutine[Any, Any, float | None]]
 
 LAST_WORDS_SECONDS = 5.0
 #: A person has to act on these: trying again changes nothing.
-HOPELESS = (WrongInput, NotFound, SchemaMismatch, ProviderBlocked)
+HOPELESS = (WrongInput, NotFound, Conflict, SchemaMismatch, WrongStore, ProviderBlocked)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a run has done, and whether it is to leave its place: until `at`, or, `suspended`, until somebody
+    resumes it."""
+
+    counts: Counts
+    at: datetime | None = None
+    suspended: bool = False
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is to be gone on with later."""
+        return self.at is not None or self.suspended
 
 
 def worth_it(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether another try can help."""
-    return not isinstance(state.result(raise_on_failure=False), HOPELESS)
+    """Whether another try can help. What a person has to mend is said first, before Prefect's own lines."""
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, HOPELESS):
+        return True
+    with suppress(Exception):
+        get_run_logger().error("%s", error)
+    return False
 
 
 STUBBORN: dict[str, Any] = {
@@ -54,9 +85,18 @@ STUBBORN: dict[str, Any] = {
 
 
 @task(name="plan", task_run_name="plan", timeout_seconds=600, **STUBBORN)
-def plan(spec: CampaignSpec) -> Planned:
-    """Check the campaign and write it down; refuses what cannot be sent, at once."""
-    return engine.call(lambda exchange, _: campaigns.plan(exchange, spec))
+def plan(spec: CampaignSpec, word: Word | None = None) -> Planned:
+    """Check the campaign and write it down; refuses what cannot be sent, at once. `word`: what a person has
+    said in the console about this run, which counts unless somebody has said something newer."""
+
+    async def work(exchange: Exchange, _: engine.Engine) -> Planned:
+        async with seated(exchange, ids.campaign_id(exchange.key, spec.name)):
+            planned = await campaigns.plan(exchange, spec)
+            failpoint("planned")
+            holds = await campaigns.heed(exchange, planned.id, word)
+            return replace(planned, not_before=None) if holds is Control.CANCEL else planned
+
+    return engine.call(work)
 
 
 @task(name="plan a part", task_run_name="plan a part", timeout_seconds=600, **STUBBORN)
@@ -66,44 +106,71 @@ def part(campaign: str, first: int, last: int, share: float) -> Planned:
 
 
 @task(name="seal the audience", task_run_name="seal the audience", timeout_seconds=6 * 3600, **STUBBORN)
-def seal(campaign: UUID) -> Seal:
+def seal(plan: Planned) -> Seal:
     """Fix who gets it."""
-    return engine.call(lambda exchange, _: campaigns.seal(exchange, campaign))
+    return _answering(plan, lambda exchange, _: campaigns.seal(exchange, plan.id))[0]
+
+
+@task(name="wait for its time", task_run_name="wait for its time", timeout_seconds=600, **STUBBORN)
+def wait(plan: Planned) -> None:
+    """Until the campaign's time has come, or it is canceled."""
+
+    async def until(_: Exchange, running: engine.Engine) -> None:
+        # In small steps: a clock that is set anew is noticed.
+        while (left := seconds_until(plan.not_before)) and not running.stop.is_set():  # noqa: ASYNC110 - a thread
+            await asyncio.sleep(min(left, 1.0))
+
+    _answering(plan, until)
 
 
 @task(name="send", task_run_name="send shards {first} to {last}", timeout_seconds=7 * 24 * 3600, **STUBBORN)
-def send_slice(plan: Planned, first: int, last: int, board: Board, before: Counts) -> Counts:
+def send_slice(plan: Planned, first: int, last: int, board: Board, before: Counts) -> Sent:
     """Send what can be sent of one slice now; answers what this run has done so far, `before` included."""
 
-    async def send(exchange: Exchange, stop: Stop, take: Take) -> None:
+    async def send(exchange: Exchange, stop: Stop, take: Take) -> float | None:
         await campaigns.send_slice(
             exchange, plan.id, first, last, stop=stop, on_progress=take, patient=False, share=plan.share
         )
+        return None
 
     return _watched(plan, board, before, send)
 
 
 @task(name="send what is left", task_run_name="send what is left", timeout_seconds=7 * 24 * 3600, **STUBBORN)
-def send_rest(plan: Planned, board: Board, before: Counts) -> Counts:
-    """Send what had to wait, and what another run had and left; answers as `send_slice`."""
+def send_rest(plan: Planned, board: Board, before: Counts) -> Sent:
+    """Send what had to wait, and what another run had and left; answers as `send_slice`. What has to wait for
+    long is left to a later start of this run, where there can be one."""
+    patience = NAP_SECONDS if deployment.id else inf
 
-    async def send(exchange: Exchange, stop: Stop, take: Take) -> None:
-        await campaigns.send_rest(exchange, plan, stop=stop, on_progress=take)
+    async def send(exchange: Exchange, stop: Stop, take: Take) -> float | None:
+        return await campaigns.send_rest(exchange, plan, stop=stop, on_progress=take, patience=patience)
 
-    return _watched(plan, board, before, send)
+    # Whoever waits is counted anew, where they are tried again.
+    return _watched(plan, board, replace(before, waiting=Counter()), send)
 
 
-def _watched(plan: Planned, board: Board, before: Counts, send: Send) -> Counts:
-    """Send, while looking at what the operator does and showing how far it is."""
+def _watched(plan: Planned, board: Board, before: Counts, send: Send) -> Sent:
+    """Send, while showing how far it is."""
     with hasty_client() as client:
-        operator, screen = Operator(client, plan.name, leads=plan.leads), Screen(client, board, before)
+        screen = Screen(client, board, before)
+        at, suspended = _answering(
+            plan, lambda exchange, running: send(exchange, running.stop, screen.take), screen.show
+        )
+    return Sent(screen.total, datetime.fromtimestamp(at, UTC) if at else None, suspended)
 
-        async def work(exchange: Exchange, running: engine.Engine) -> None:
+
+def _answering(plan: Planned, work: Work[T], *beats: Callable[[engine.Engine], None]) -> tuple[T, bool]:
+    """Do it in the campaign's seat, while looking at what the operator does; and whether the run is to be
+    suspended now."""
+    with hasty_client() as client:
+        operator = Operator(client, plan.id, plan.name, leads=plan.leads)
+
+        async def seated_work(exchange: Exchange, running: engine.Engine) -> T:
             async with seated(exchange, plan.id) if plan.leads else nullcontext():
-                await send(exchange, running.stop, screen.take)
+                return await work(exchange, running)
 
-        engine.call(work, operator.look, screen.show)
-    return screen.total
+        done = engine.call(seated_work, operator.look, *beats)
+    return done, operator.suspends
 
 
 @task(name="report", task_run_name="report", timeout_seconds=3600, **STUBBORN)
@@ -141,8 +208,14 @@ def last_words(plan: Planned, board: Board) -> None:
 )
 def whole_report(campaign: str) -> Report:
     """What became of everybody, the fallback counted in."""
-    found = engine.call(lambda exchange, _: campaigns.report(exchange, campaign))
-    show_report(found, key="campaign")
+
+    async def look(exchange: Exchange, _: engine.Engine) -> Report:
+        second = ids.campaign_id(exchange.key, campaign + campaigns.FALLBACK)
+        async with seated(exchange, second):
+            return await campaigns.report(exchange, campaign)
+
+    found = engine.call(look)
+    show_report(found)
     return found
 
 

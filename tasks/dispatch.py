@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.runtime import flow_run
 
+from msgxc import campaigns
+from msgxc.errors import WrongInput
 from msgxc.messages.dispatching import Done, queue
 from msgxc.messages.publishing import recall as take_back
+from msgxc.messages.publishing import thread_of
 from msgxc.messages.records import Principal, Recalled, Role
 from msgxc.messages.succession import serve
 from msgxc.messages.triage import table
 from msgxc.wiring import Exchange
 from tasks import engine
-from tasks.board import hasty_client
+from tasks.board import hasty_client, put_up
 from tasks.campaign import STUBBORN
 
 #: The table is put up at most that often, in seconds; and looked at again when nothing has changed.
@@ -42,18 +45,32 @@ def drain() -> Done | None:
 
 
 @task(name="recall", task_run_name="recall", timeout_seconds=600, **STUBBORN)
-def recall(thread: UUID, message: UUID) -> Recalled:
-    """Take a message back as far as it can be."""
+def recall(campaign: str | None, message: UUID | None, thread: UUID | None) -> Recalled:
+    """Take a campaign or a message back as far as it can be. Raises WrongInput when it is neither or both."""
     operator = Principal(None, frozenset({Role.ADMIN}), token_id="console")  # noqa: S106 - no secret
-    found = engine.call(lambda exchange, _: take_back(exchange, operator, thread, message))
+
+    async def work(exchange: Exchange, _: engine.Engine) -> Recalled:
+        if campaign and message is None:
+            return await campaigns.take_back(exchange, campaign)
+        if campaign or message is None:
+            raise WrongInput("say what is to be taken back: the name of a campaign, or the id of a message")
+        return await take_back(exchange, operator, thread or await thread_of(exchange, message), message)
+
+    found = engine.call(work)
     numbers = (found.unsent, found.withdrawn, found.seen, found.beyond)
     rows = [
         {"people": n, "where": word}
         for n, word in zip(numbers, ("unsent", "withdrawn", "seen", "beyond recall"), strict=True)
     ]
     with suppress(Exception):
-        create_table_artifact(rows, key="recall", description=RECALLED.format(*numbers, found.audience))
+        put_up("recall", "table", json.dumps(rows), RECALLED.format(*numbers, found.audience))
     return found
+
+
+def recalled_name() -> str:
+    """What a run that recalls is called."""
+    given = flow_run.parameters
+    return f"recall {given.get('campaign') or given.get('message') or ''}".rstrip()
 
 
 class _Screen:
@@ -76,7 +93,7 @@ class _Screen:
     def _put(self, rows: list[dict[str, Any]], waiting: int) -> None:
         data, said = json.dumps(rows), QUEUE.format(waiting)
         if self._artifact is None:
-            self._artifact = cast(UUID, create_table_artifact(rows, key="triage", description=said))
+            self._artifact = put_up("triage", "table", data, said)
         elif data != self._shown:
             self._client.update_artifact(self._artifact, ArtifactUpdate(data=data, description=said))
         self._shown = data

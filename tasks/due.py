@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from prefect import get_client
 from prefect.runtime import flow_run
 
-from msgxc.campaign import fill_name
+from msgxc.campaign import fill_name, name_form, unpacked
+from msgxc.errors import WrongInput
 
-NAP_SECONDS = 60.0  # a later start than that is left to the scheduler
 
-
-def campaign_name(form: str) -> str:
-    """The name with its placeholders filled from the time the run was due, in its schedule's time zone.
+def campaign_name(parameters: Mapping[str, Any]) -> str:
+    """What the campaign of a run is called, its placeholders filled from the time the run was due, in its
+    schedule's time zone. Raises WrongInput.
 
     A retry, or a run that starts late, gets the same name. A run without a schedule counts in UTC.
     """
+    try:
+        form = name_form(str(unpacked({"name": parameters.get("name", "")}).get("name", "")))
+    except ValueError as error:
+        raise WrongInput(f"name: {error}") from None
     if "{" not in form:
         return form
     return fill_name(form, flow_run.scheduled_start_time.astimezone(_zone()))
 
 
 def run_name() -> str:
-    """The flow run's name: the campaign's."""
-    return campaign_name(flow_run.parameters["name"])
+    """The flow run's name: the campaign's. One that is none is told when the run has begun."""
+    try:
+        return campaign_name(flow_run.parameters)
+    except WrongInput:
+        return "refused"
 
 
 def _zone() -> ZoneInfo:
@@ -47,9 +55,3 @@ def _zone() -> ZoneInfo:
 def seconds_until(moment: datetime | None) -> float:
     """How long until then; 0 when it is over or there is none."""
     return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else 0.0
-
-
-def nap_until(moment: datetime | None) -> None:
-    """Sleep until then, in small steps, so that a clock that is set anew is noticed."""
-    while left := seconds_until(moment):
-        time.sleep(min(left, 1.0))

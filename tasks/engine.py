@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 
 from msgxc.garbage import collect_rarely
 from msgxc.wiring import Exchange, open_exchange
+from tasks import orphan
 
+orphan.start()
 T = TypeVar("T")
 BEAT_SECONDS = 0.7  # what the operator does has to arrive within two seconds
-GRACE_SECONDS = 8.0  # well below the 30 s after which a worker kills
+GRACE_SECONDS = 12.0  # a call under way ends by the provider's timeout, 10 s; a worker waits for longer
 
 
 class Engine:
@@ -32,8 +34,10 @@ class Engine:
         self._loop = asyncio.new_event_loop()
 
     def add(self, work: Callable[[Exchange], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Make another call beside the running one."""
+        """Make another call beside the running one. Raises RuntimeError once that has ended."""
         exchange = self._exchange.result(timeout=5.0)
+        if self._loop.is_closed():
+            raise RuntimeError("the call has ended")
         return asyncio.run_coroutine_threadsafe(work(exchange), self._loop)
 
     async def _run(self, work: Callable[[Exchange], Coroutine[Any, Any, T]]) -> T:

@@ -8,16 +8,21 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import task
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.runtime import deployment, flow_run
+from prefect.states import Completed
 
 from msgxc import campaigns
 from msgxc.campaign import CampaignSpec
+from msgxc.ledger import Seal
 from msgxc.parts import Planned
 from msgxc.settings import read_settings
 from msgxc.urgency import levels
 from tasks import engine
-from tasks.campaign import STUBBORN
+from tasks.campaign import STUBBORN, wait
+from tasks.due import seconds_until
+from tasks.operator import NAP_SECONDS
 
 FALLBACK = "fallback/fallback"
 SLICES = "slices/slices"
@@ -40,6 +45,18 @@ def schedule_fallback(spec: CampaignSpec) -> datetime | None:
         as_subflow=False,
     )
     return due.at
+
+
+def starts_later(spec: CampaignSpec, plan: Planned, sealed: Seal) -> State[None] | None:
+    """How this run ends when the campaign's time is far away: another one is scheduled for then. Else it
+    waits here, and answers None when the time has come."""
+    if deployment.id and seconds_until(plan.not_before) > NAP_SECONDS:
+        schedule_start(spec)
+        when = f"{plan.not_before:%F %R %Z}"
+        return Completed(message=f"{sealed.count:,} people; sending starts at {when}")
+    if seconds_until(plan.not_before):
+        wait(plan)
+    return None
 
 
 @task(name="schedule the start", task_run_name="schedule the start", timeout_seconds=600, **STUBBORN)

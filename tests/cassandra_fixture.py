@@ -15,10 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from msgxc.store.cassandra import CassandraSettings, apply_schema
+from msgxc.store.cassandra.session import Session
 
 SCRIPT = Path(__file__).resolve().parent.parent / "servers" / "cassandra_node.py"
 
@@ -72,3 +75,28 @@ def cassandra_settings(cassandra_node: Any) -> CassandraSettings:
     with ThreadPoolExecutor(1) as thread:  # a thread of its own: this may be asked for inside a running loop
         thread.submit(asyncio.run, apply_schema(settings)).result()
     return settings
+
+
+def place_in(node: CassandraSettings) -> dict[str, Any]:
+    """The settings of an exchange there: with a key of its own, so that it meets no other test's records."""
+    return {
+        "store": "cassandra",
+        "cassandra_port": node.port,
+        "cassandra_keyspace": node.keyspace,
+        "secret_key": SecretStr(fresh_key(node)),
+    }
+
+
+def fresh_key(settings: CassandraSettings) -> str:
+    """A key that a keyspace takes for its own from now on: tests that share one are told apart by their keys,
+    while a store knows only one."""
+
+    async def forget() -> None:
+        session = Session(settings)
+        await session.open()
+        await session.script(["DELETE FROM identity WHERE name = 'key'"], settings.keyspace)
+        await session.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, forget()).result()
+    return uuid4().hex

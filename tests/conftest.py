@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -10,8 +11,9 @@ from xdist.scheduler import LoadScopeScheduling
 from msgxc.sandbox.launch import Sandbox, start
 
 pytest_plugins = ["cassandra_fixture"]
+HERE = Path(__file__).parent
 #: Folders that take minutes, mostly waiting: they come first, so that nobody waits for them at the end.
-LONG = ("real", "flows", "faults", "providers", "messages", "store")
+LONG = ("real", "flows", "handover", "faults", "providers", "messages", "store")
 
 
 def _folder(path: str) -> str:
@@ -25,6 +27,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(_folder(item.nodeid), len(LONG)))
 
 
+class Folder(pytest.Package):
+    """A folder of tests, without an __init__.py: a fixture of scope "package" lives while its tests run."""
+
+    def setup(self) -> None:
+        """There is no module to import."""
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> Folder | None:
+    """What takes long to start, and is busy even when idle, ends with the tests of its folder."""
+    return Folder.from_parent(parent, path=path) if path.parent == HERE else None
+
+
 class ByFolder(LoadScopeScheduling):
     """A folder of tests is run by one process, in its order: it shares servers that take long to start."""
 
@@ -33,7 +47,7 @@ class ByFolder(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
-    """Used with `pytest -n 2 --dist loadscope`, as `make test` does."""
+    """Used with `pytest -n 3 --dist loadscope`, as `make test` does."""
     return ByFolder(config, log)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ SCRIPT = Path(__file__).resolve().parent.parent / "servers" / "nats.sh"
 class NatsServer:
     """One server on a free port of 127.0.0.1, which can be killed and started again."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *options: str, env: Mapping[str, str] | None = None) -> None:
         self._program = program
+        self._options = options
+        self._env = {**os.environ, **(env or {})}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -29,9 +32,11 @@ class NatsServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [self._program, "--addr", "127.0.0.1", "--port", str(self.port)], stderr=subprocess.DEVNULL
+            [self._program, "--addr", "127.0.0.1", "--port", str(self.port), *self._options],
+            stderr=subprocess.DEVNULL,
+            env=self._env,
         )
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

@@ -15,7 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -66,13 +66,22 @@ CASES = {
 
 
 class Ground:
-    """A case against a provider that runs: people enlisted once, a copy of them for each round."""
+    """A case against a provider that runs: people enlisted once, a copy of them for each round. `checkout`:
+    whose engine it is; `tuned`: its settings, where none is asked for."""
 
-    def __init__(self, fake: Fake, folder: Path, name: str, asked: argparse.Namespace) -> None:
-        self.fake, self.folder, self.name, self.asked = fake, folder, name, asked
+    def __init__(
+        self,
+        fake: Fake,
+        folder: Path,
+        name: str,
+        asked: argparse.Namespace,
+        checkout: Path = ROOT,
+        tuned: Mapping[str, Any] = TUNED,
+    ) -> None:
+        self.fake, self.folder, self.name, self.asked, self.checkout = fake, folder, name, asked, checkout
         self.case = CASES[name]
-        self.tuned = {**TUNED, **asked.set, "templates": str(self.case.templates)}
-        self._people = _people(self.case.channel, asked.recipients)
+        self.tuned = {**tuned, **asked.set, "templates": str(self.case.templates)}
+        self._people = _people(self.case.channel, asked.recipients, checkout)
         if not self._people.exists():
             with tempfile.TemporaryDirectory(dir=folder) as home:
                 self._engine(Path(home), enlist=True)
@@ -124,7 +133,7 @@ class Ground:
             template=self.case.template,
             tuned=self.tuned,
         )
-        return apart(job)
+        return apart(job, self.checkout)
 
     def beside(self) -> dict[str, float]:
         """What the engine is compared with."""
@@ -147,11 +156,11 @@ class Ground:
         return (go if self.case.beside.startswith("Go ") else ours)(self.fake, job)
 
 
-def _people(channel: Channel, count: int) -> Path:
+def _people(channel: Channel, count: int, checkout: Path) -> Path:
     """Where a store with so many people is kept, as long as nothing is changed that it rests on."""
     digest = sha256()
     for folder in ("schema", "msgxc/store", "msgxc/store/sqlite"):
-        for file in sorted((ROOT / folder).glob("*.*")):
+        for file in sorted((checkout / folder).glob("*.*")):
             digest.update(file.read_bytes())
     return BUILT / f"people-{channel}-{count}-{digest.hexdigest()[:8]}"
 

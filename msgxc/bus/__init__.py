@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from msgxc.errors import WrongInput
@@ -36,7 +36,7 @@ class Message:
     """
 
     subject: str
-    payload: bytes
+    payload: bytes = field(repr=False)
     answer: Callable[[bytes], Awaitable[None]]
     dropped: int = 0
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import tempfile
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -26,6 +25,8 @@ from msgxc.errors import WrongInput, WrongSettings
 SECONDS = 1.0
 #: How long `open` waits for the others' greeting (one of them may be stopped), in seconds.
 GREETING = 2.0
+#: How long `close` waits for the others to read what was written last, in seconds.
+PARTING = 1.0
 #: Bytes that may wait for a process that reads nothing: beyond that its messages are dropped.
 UNSENT = 1_048_576
 #: A socket's path has at most so many bytes (macOS: 104, with the end mark).
@@ -41,6 +42,7 @@ class LocalBus:
         self._folder = folder
         self._listeners = Listeners()
         self._links: dict[str, list[_Link]] = {}
+        self._open: set[_Link] = set()  # every connection, also those of strangers that have said nothing yet
         self._dialed: dict[str, _Link] = {}  # also those that have not greeted back yet
         self._asked: dict[int, _Asked] = {}
         self._number = 0
@@ -52,8 +54,12 @@ class LocalBus:
     async def open(cls, home: Path) -> LocalBus:
         """Take a place among the processes of this home. Raises WrongSettings when its folder is not ours."""
         bus = cls(_folder(home))
-        await bus._listen()
-        await bus._meet()
+        try:
+            await bus._listen()
+            await bus._meet()
+        except BaseException:
+            await bus.close()
+            raise
         bus._keeper = asyncio.create_task(bus._keep(), name="bus")
         return bus
 
@@ -83,14 +89,23 @@ class LocalBus:
         if self._listeners.closed:
             return
         self._listeners.close()
-        self._path().unlink(missing_ok=True)
+        for path in (self._path(), self._path().with_suffix(".new")):
+            path.unlink(missing_ok=True)
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._server is not None:
             self._server.close()
-        for link in {*self._dialed.values(), *(link for links in self._links.values() for link in links)}:
+        for link in tuple(self._open):
             link.close()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PARTING):
+                    await asyncio.gather(*(link.gone.wait() for link in self._open))
+        finally:
+            for link in tuple(self._open):
+                link.abort()  # Its reader is stopped: what waits for it is lost, as with this process.
+        await asyncio.sleep(0)  # The loop closes them now.
         with suppress(OSError):
             self._folder.rmdir()  # Only when nobody else is there.
 
@@ -119,8 +134,15 @@ class LocalBus:
             case Kind.LOST:
                 self._listeners.missed(frame.number)
 
+    def made(self, link: _Link) -> None:
+        """A connection is there. One that comes while the bus is closed is not wanted any more."""
+        self._open.add(link)
+        if self._listeners.closed:
+            link.abort()
+
     def lost(self, link: _Link) -> None:
         """A connection has ended: it answers nothing more."""
+        self._open.discard(link)
         self._dialed = {name: one for name, one in self._dialed.items() if one is not link}
         left = {name: [one for one in links if one is not link] for name, links in self._links.items()}
         self._links = {name: links for name, links in left.items() if links}
@@ -155,7 +177,9 @@ class LocalBus:
         """The socket gets its name once it takes connections: nobody finds one that refuses."""
         loop, path = asyncio.get_running_loop(), self._path()
         fresh = path.with_suffix(".new")
-        self._server = await loop.create_unix_server(lambda: _Link(self), fresh)
+        # Made and known before it is waited for: whoever is told to stop meanwhile can close it.
+        self._server = await loop.create_unix_server(lambda: _Link(self), fresh, start_serving=False)
+        await self._server.start_serving()
         fresh.rename(path)
 
     async def _keep(self) -> None:
@@ -211,6 +235,7 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, bus: LocalBus) -> None:
         self.met = asyncio.Event()  # the other one has greeted, or has left
+        self.gone = asyncio.Event()
         self._bus = bus
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
@@ -220,6 +245,7 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._transport = cast(asyncio.Transport, transport)
+        self._bus.made(self)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol. What is no frame ends the connection."""
@@ -233,6 +259,7 @@ class _Link(asyncio.Protocol):
         """See asyncio.Protocol."""
         del exc
         self.met.set()
+        self.gone.set()
         self._bus.lost(self)
 
     def greet(self, name: str) -> None:
@@ -266,9 +293,20 @@ class _Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """End the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
 
 def _sockets(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.sock"))
+
+
+def _temporary() -> Path:
+    """As tempfile.gettempdir(), which tries them by writing and finds none on a full disk."""
+    named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
+    return next((Path(name) for name in named if name and os.path.isdir(name)), Path("/tmp"))  # noqa: S108
 
 
 def _folder(home: Path) -> Path:
@@ -276,7 +314,7 @@ def _folder(home: Path) -> Path:
     folder = home.resolve() / "bus"
     if len(os.fsencode(folder)) + NAME + len("/.sock") > PATH:
         short = blake2b(os.fsencode(folder), digest_size=8).hexdigest()
-        folder = Path(tempfile.gettempdir()) / f"msgxc-{os.getuid()}-{short}"
+        folder = _temporary() / f"msgxc-{os.getuid()}-{short}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():

@@ -54,8 +54,9 @@ class _Listener:
 class NatsBus:
     """One connection to the NATS servers. Made by NatsBus.connect."""
 
-    def __init__(self, servers: list[str]) -> None:
+    def __init__(self, servers: list[str], username: str = "", password: str = "") -> None:
         self._servers = servers
+        self._username, self._password = username, password
         self._client = Client()
         self._listeners: list[_Listener] = []
         self._closing = False
@@ -64,14 +65,14 @@ class NatsBus:
         self._keeper: asyncio.Task[None] | None = None
 
     @classmethod
-    async def connect(cls, url: str) -> NatsBus:
-        """Connect to any of the servers (nats://host:port, separated by commas).
+    async def connect(cls, url: str, username: str = "", password: str = "") -> NatsBus:
+        """Connect to any of the servers (nats://host:port, separated by commas), with the login if given.
 
         Waits at most FIRST_SECONDS; when none is there it answers a bus that is away and goes on trying.
         Raises WrongSettings for a URL that cannot be read.
         """
         servers = [server.strip() for server in url.split(",") if server.strip()]
-        bus = cls(servers)
+        bus = cls(servers, username, password)
         try:
             for server in servers:
                 Client._parse_server_uri(server)
@@ -205,7 +206,14 @@ class NatsBus:
         self._first.set()
 
     def _options(self) -> dict[str, Any]:
+        # Answers come to an inbox of the user's own: another user may not listen there (servers/nats.conf).
+        login = {
+            "user": self._username,
+            "password": self._password,
+            "inbox_prefix": f"_INBOX_{self._username}",
+        }
         return {
+            **(login if self._username else {}),
             "servers": list(self._servers),
             "name": "msgxc",
             "error_cb": self._on_error,

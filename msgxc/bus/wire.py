@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from msgxc.bus import PAYLOAD
@@ -44,7 +44,7 @@ class Frame:
     kind: Kind
     number: int
     subject: str
-    payload: bytes
+    payload: bytes = field(repr=False)
 
 
 def encode(kind: Kind, *, number: int = 0, subject: str = "", payload: bytes = b"") -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from msgxc.cli.running import now_of, show, with_exchange
+from msgxc.cli.running import AsJson, now_of, show, tell, with_exchange
 from msgxc.errors import WrongInput
 from msgxc.expression import parse
 from msgxc.people import CohortSummary, cohort_from, cohort_name, cohort_where, count, require_cohort
@@ -22,10 +22,11 @@ NameArgument = Annotated[str, typer.Argument(help="Letters, digits, . _ and -.")
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every cohort and its size."""
     sizes = with_exchange(lambda exchange: exchange.store.cohorts.sizes())
-    show([{"people": n, "cohort": name} for name, n in sorted(sizes.items())], empty="no cohorts")
+    rows = [{"people": n, "cohort": name} for name, n in sorted(sizes.items())]
+    show(rows, empty="no cohorts", wide="cohort", as_json=as_json)
 
 
 @app.command("create")
@@ -66,6 +67,7 @@ def drop(name: NameArgument) -> None:
 @audience.command("count")
 def count_(
     expression: Annotated[str, typer.Argument(help='For example: lang = "de" and last_seen < 30d')],
+    as_json: AsJson = False,
 ) -> None:
     """How many people an expression means now."""
     where = parse(expression)
@@ -74,7 +76,10 @@ def count_(
         return await count(exchange.store, where, now_of(exchange)), await exchange.store.directory.count()
 
     meant, everybody = with_exchange(work)
-    typer.echo(f"{meant:,} of {everybody:,} people")
+    if as_json:
+        tell({"people": meant, "everybody": everybody})
+    else:
+        typer.echo(f"{meant:,} of {everybody:,} people")
 
 
 @audience.callback()

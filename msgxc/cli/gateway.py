@@ -28,7 +28,10 @@ def serve(
 
 
 def token(
-    uid: Annotated[str, typer.Argument(help="Whose token; a foreign id is fine. Empty: nobody's.")] = "",
+    uid: Annotated[
+        str, typer.Argument(help="Whose token; a foreign id is fine. Empty: that of a service.")
+    ] = "",
+    service: Annotated[str, typer.Option(help="Which service, when it is nobody's.")] = "msgxc",
     role: Annotated[list[str] | None, typer.Option(help="user, service or admin; may be repeated.")] = None,
     hours: Annotated[int, typer.Option(min=1, max=8760, help="How long it counts.")] = 24,
 ) -> None:
@@ -43,7 +46,7 @@ def token(
         if not uid and roles == {Role.USER}:
             raise WrongInput("whose token? `msgxc token UID`, or --role service")
         named = ids.uid_of(exchange.key, uid) if uid else None
-        return make_token(exchange, named, roles, hours * 3600)
+        return make_token(exchange, named, roles, hours * 3600, service)
 
     typer.echo(with_exchange(make))
 

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from msgxc import ids
-from msgxc.cli.running import now_of, show, with_exchange
-from msgxc.errors import NotFound
+from msgxc.cli.running import AsJson, now_of, show, tell, with_exchange
+from msgxc.errors import NotFound, WrongInput
 from msgxc.expression import parse
 from msgxc.model import MUTE, Channel, Recipient
 from msgxc.people import ImportSummary, export_people, import_people, select
+from msgxc.store.choices import Choices
 
 if TYPE_CHECKING:
     from msgxc.wiring import Exchange
@@ -38,6 +39,7 @@ def import_(
         Path | None, typer.Option(help="Where refused rows go.", show_default="FILE.refused.csv")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Import people from a file; docs/audience.md has its columns. May be repeated."""
     rejects = refused or file.with_name(file.name + ".refused.csv")
@@ -63,7 +65,7 @@ def import_(
             )
 
     try:
-        _tell(with_exchange(work), rejects, dry_run)
+        _tell(with_exchange(work), rejects, dry_run, as_json)
     except KeyboardInterrupt:
         typer.echo(f"msgxc: stopped after {last.told()}; the same import may be started again", err=True)
         raise typer.Exit(130) from None
@@ -75,15 +77,26 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _tell(summary: ImportSummary, rejects: Path, dry_run: bool) -> None:
+def _tell(summary: ImportSummary, rejects: Path, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        counts = ("rows", "imported", "updated", "unchanged", "refused", "suppressed", "kept")
+        found = {word: getattr(summary, word) for word in counts}
+        tell({**found, "file": str(rejects) if summary.refused else None})
+        if summary.refused and summary.refused == summary.rows:
+            raise WrongInput("every row was refused")
+        return
     typer.echo(summary.told() + (" (dry run: nothing was written)" if dry_run else ""))
     if summary.suppressed:
         typer.echo(f"{summary.suppressed:,} addresses suppressed")
+    if summary.kept:
+        typer.echo(f"{summary.kept:,} consents stay withdrawn, by their people's own word (docs/audience.md)")
     if summary.refused:
         worst = sorted(summary.reasons.items(), key=lambda item: -item[1])[:10]
         rows = [{"rows": n, "column": column, "reason": reason} for (column, reason), n in worst]
         show(rows, empty="")
         typer.echo(f"refused rows, with line and reason: {rejects}")
+        if summary.refused == summary.rows:
+            raise WrongInput("every row was refused")
 
 
 @app.command("export")
@@ -91,6 +104,9 @@ def export(
     file: Annotated[Path, typer.Argument(help="A .csv or .jsonl file, also with .gz.")],
     cohort: CohortOption = "",
     where: WhereOption = "",
+    spreadsheet: Annotated[
+        bool, typer.Option("--spreadsheet", help="A .csv for people to open: no cell is run as a formula.")
+    ] = False,
 ) -> None:
     """Export everybody, a cohort, or those for whom an expression holds."""
 
@@ -98,7 +114,7 @@ def export(
         chosen = select(
             exchange.store, now_of(exchange), cohort=cohort, where=parse(where) if where else None
         )
-        return await export_people(chosen, exchange.store, exchange.key, file)
+        return await export_people(chosen, exchange.store, exchange.key, file, spreadsheet=spreadsheet)
 
     typer.echo(f"{with_exchange(work):,} people exported to {file}: it holds their addresses")
 
@@ -107,14 +123,22 @@ def export(
 def show_(
     uid: UidArgument,
     reveal: Annotated[bool, typer.Option("--reveal", help="Also the name and the addresses.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What is known of one person: counts and kinds, unless --reveal."""
+
+    async def fields(exchange: Exchange) -> dict[str, object]:
+        return await _fields(exchange, await _person(exchange, uid), reveal)
 
     async def work(exchange: Exchange) -> dict[str, str]:
         person = await _person(exchange, uid)
         facts = _revealed(person) if reveal else _kinds(person)
-        return {**_facts(person), **facts, **await _groups(exchange, person)}
+        own = (await exchange.store.directory.choices([person.uid])).get(person.uid) or Choices()
+        return {**_facts(person), **_chosen(own), **facts, **await _groups(exchange, person)}
 
+    if as_json:
+        tell(with_exchange(fields))
+        return
     for name, value in with_exchange(work).items():
         typer.echo(f"{name:12} {value}")
 
@@ -124,17 +148,32 @@ def erase(
     uid: UidArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
 ) -> None:
-    """Remove all that is personal of one person: record, addresses, cohorts, subscriptions. For good."""
+    """Remove all that is personal of one person, and what they said, for good; also of one without a record.
+    Their tokens end, and their uid is refused until `readmit`."""
 
-    async def work(exchange: Exchange) -> None:
-        found = (await _person(exchange, uid)).uid
-        await exchange.store.messages.forget(ids.own_thread(exchange.key, found))
-        await exchange.store.directory.erase([found])
+    from msgxc.privacy import erasure
+
+    async def work(exchange: Exchange) -> erasure.Erased:
+        return await erasure.erase(exchange, ids.uid_of(exchange.key, uid))
 
     if not yes:
         typer.confirm("Erase this person for good?", abort=True)
-    with_exchange(work)
-    typer.echo("erased; what the ledger holds of this uid tells nobody who it was")
+    done = with_exchange(work)
+    typer.echo("erased" if done.record else "erased; there was no record of them")
+    typer.echo(
+        f"{done.messages:,} messages blanked or no longer naming them ({done.stopped:,} had not left), "
+        f"staff of {done.threads:,} threads"
+    )
+    typer.echo("the ledger keeps uids, counts and codes: they tell nobody who it was (docs/audience.md)")
+
+
+@app.command("readmit")
+def readmit(uid: UidArgument) -> None:
+    """Let somebody who was erased be enlisted, imported and subscribed again, as somebody new."""
+    from msgxc.privacy import erasure
+
+    with_exchange(lambda exchange: erasure.readmit(exchange, ids.uid_of(exchange.key, uid)))
+    typer.echo("readmitted")
 
 
 async def _person(exchange: Exchange, text: str) -> Recipient:
@@ -143,6 +182,35 @@ async def _person(exchange: Exchange, text: str) -> Recipient:
     if uid not in found:
         raise NotFound("there is no such person")
     return found[uid]
+
+
+async def _fields(exchange: Exchange, person: Recipient, reveal: bool) -> dict[str, object]:
+    """The same for programs: these names stay."""
+    own = (await exchange.store.directory.choices([person.uid])).get(person.uid) or Choices()
+    found: dict[str, object] = {
+        "uid": str(person.uid),
+        "lang": person.lang or None,
+        "tz": person.tz or None,
+        "channels": None if person.channels is None else sorted(person.channels),
+        "consents": sorted(person.consents),
+        "last_seen": person.last_seen,
+        "created": person.created,
+        "given": dict(own.given),
+        "withdrawn": dict(own.withdrawn),
+        "has": [name for name in ("name", "email", "cell") if getattr(person, name)],
+        "devices": Counter(device.channel.value for device in person.devices),
+        "attributes": sorted(person.attributes),
+        "suppressed": await _suppressed(exchange, person),
+        "cohorts": await _cohorts(exchange, person.uid),
+    }
+    if reveal:
+        found |= {name: getattr(person, name) or None for name in ("name", "email", "cell")}
+        found["tokens"] = [
+            {"channel": one.channel.value, "token": one.token, "registered": one.registered}
+            for one in person.devices
+        ]
+        found["attributes"] = dict(person.attributes)
+    return found
 
 
 def _facts(person: Recipient) -> dict[str, str]:
@@ -156,6 +224,16 @@ def _facts(person: Recipient) -> dict[str, str]:
         "last seen": f"{person.last_seen:%Y-%m-%d %H:%M} UTC" if person.last_seen else "never",
         "created": f"{person.created:%Y-%m-%d %H:%M} UTC" if person.created else "unknown",
     }
+
+
+def _chosen(own: Choices) -> dict[str, str]:
+    """What the person chose by themself, and since when."""
+    told = [
+        f"{item} {'given' if own.holds(item) else 'withdrawn'} {max(times):%Y-%m-%d %H:%M} UTC"
+        for item in sorted({*own.given, *own.withdrawn})
+        if (times := [at[item] for at in (own.given, own.withdrawn) if item in at])
+    ]
+    return {"own choices": ", ".join(told) or "none"}
 
 
 def _kinds(person: Recipient) -> dict[str, str]:
@@ -174,12 +252,18 @@ def _revealed(person: Recipient) -> dict[str, str]:
     return {**shown, **{f"attr.{name}": str(value) for name, value in person.attributes.items()}}
 
 
-async def _groups(exchange: Exchange, person: Recipient) -> dict[str, str]:
+async def _suppressed(exchange: Exchange, person: Recipient) -> dict[str, str]:
+    """Of which channels the person's address is suppressed, and why."""
     addresses = {Channel.EMAIL: person.email, Channel.SMS: person.cell}
     hashes = {ids.address_hash(exchange.key, c, a): c for c, a in addresses.items() if a}
     blocked = await exchange.store.directory.suppressed(list(hashes))
+    return {hashes[address].value: why for address, why in blocked.items()}
+
+
+async def _groups(exchange: Exchange, person: Recipient) -> dict[str, str]:
+    blocked = await _suppressed(exchange, person)
     return {
-        "suppressed": ", ".join(f"{hashes[h]} ({why})" for h, why in blocked.items()) or "no",
+        "suppressed": ", ".join(f"{channel} ({why})" for channel, why in blocked.items()) or "no",
         "cohorts": ", ".join(await _cohorts(exchange, person.uid)) or "none",
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from msgxc.cli.running import show, with_exchange
+from msgxc.cli.running import AsJson, show, with_exchange
 from msgxc.people import import_threads
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def import_(file: Annotated[Path, typer.Argument(help="A .jsonl file, one thread
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every thread: its id, which a campaign names, and how many are subscribed."""
 
     async def work(exchange: Exchange) -> list[dict[str, object]]:
@@ -34,10 +34,10 @@ def list_() -> None:
                 "subscribers": sum([len(some) async for some in threads.subscribers(thread.tid)]),
                 "thread": thread.tid,
                 "name": thread.name,
-                "": "archived" if thread.archived else "",
+                "archived": thread.archived,
             }
             async for page in threads.scan()
             for thread in page
         ]
 
-    show(with_exchange(work), empty="no threads")
+    show(with_exchange(work), empty="no threads", wide="thread", as_json=as_json)

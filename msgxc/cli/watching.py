@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from msgxc.wiring import Exchange
 
 
-def watch(name: str) -> None:
-    """Show how far a campaign is until it is over: one line that moves, or in a pipe a line for each step."""
+def watch(name: str, *, as_json: bool = False) -> None:
+    """Show how far a campaign is until it is over: one line that moves, or in a pipe a line for each step.
+    `as_json`: an object for each step, on a line of its own."""
     from msgxc.watching import watch as watched
 
     console = Console()
@@ -26,14 +28,32 @@ def watch(name: str) -> None:
         async def work(exchange: Exchange) -> None:
             before = ""
             async for progress in watched(exchange, name):
-                text = line(progress)
-                if console.is_terminal and not progress.finished:
+                text = json.dumps(fields(progress)) if as_json else line(progress)
+                if as_json:
+                    if text != before:
+                        print(text, flush=True)
+                elif console.is_terminal and not progress.finished:
                     moving.update(Text(text), refresh=True)
                 elif text != before:
                     console.print(text, markup=False, highlight=False, soft_wrap=True)
                 before = text
 
         with_exchange(work)
+
+
+def fields(progress: Progress) -> dict[str, object]:
+    """One look for programs: these names stay."""
+    done = progress.done
+    return {
+        "campaign": progress.name,
+        "people": min(done.people, progress.audience),
+        "audience": progress.audience,
+        "accepted": done.accepted,
+        "failed": done.failed,
+        "skipped": done.skipped,
+        "finished": progress.finished,
+        "state": _state(progress),
+    }
 
 
 def line(progress: Progress) -> str:
@@ -52,4 +72,6 @@ def _state(progress: Progress) -> str:
         return "finished"
     if progress.control is Control.PAUSE:
         return "paused"
+    if progress.control is Control.RESTORED:
+        return "restored: resume or cancel it"
     return "live" if progress.live else "from the store"

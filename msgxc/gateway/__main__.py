@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from msgxc.errors import MsgxcError
+from msgxc.errors import MsgxcError, of_disk
 from msgxc.gateway.serving import main
 from msgxc.settings import read_settings
 
@@ -13,4 +13,7 @@ if __name__ == "__main__":
         main(read_settings())
     except MsgxcError as error:
         print(f"msgxc: {error.code}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"msgxc: disk: {of_disk(error)}", file=sys.stderr)
         sys.exit(1)

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Mapping
 
 from fastapi.requests import HTTPConnection
+from starlette.routing import compile_path
 
+from msgxc.errors import TooMuch
 from msgxc.gateway.auth import principal_of
 from msgxc.gateway.problems import Problem
 from msgxc.messages.records import Role
@@ -21,11 +23,11 @@ OPERATORS = frozenset({Role.ADMIN, Role.SERVICE})
 OPEN = frozenset[Role]()
 
 _ANYBODY = (
-    "enlist publish publish/bulk subscribe subscribe/bulk unsubscribe prefer join invite accept refuse read "
-    "cancel recall"
+    "enlist delist publish publish/bulk subscribe subscribe/bulk unsubscribe prefer join invite accept "
+    "refuse read cancel recall choices"
 )
 _OPERATORS = "send send/bulk multicast broadcast"
-_ADMIN = "execute/message threads revoke"
+_ADMIN = "execute/message threads revoke erase readmit"
 _ADMIN_READS = "reports/messages_recent reports/messages_upcoming status/dbver status/xasver"
 
 #: (method, path as it is declared) -> the roles of which one is needed.
@@ -52,6 +54,8 @@ ACCESS: Mapping[tuple[str, str], frozenset[Role]] = {
     ("POST", "/u/{token}"): OPEN,
     ("GET", "/p/{token}"): OPEN,
     ("POST", "/p/{token}"): OPEN,
+    ("GET", "/c/{token}"): OPEN,
+    ("POST", "/c/{token}"): OPEN,
     ("GET", "/l/{token}"): OPEN,
     ("GET", "/o/{token}.gif"): OPEN,
     ("GET", "/a/{path:path}"): OPEN,  # the same page for everybody
@@ -59,6 +63,23 @@ ACCESS: Mapping[tuple[str, str], frozenset[Role]] = {
     ("GET", "/.well-known/assetlinks.json"): OPEN,
     ("WEBSOCKET", "/api/v2/connect/{vid}/{sid}"): OPEN,  # asks for the token itself
 }
+
+
+_TEMPLATES = [(method, compile_path(path)[0], needed) for (method, path), needed in ACCESS.items()]
+
+
+def rule(method: str, path: str) -> frozenset[Role] | None:
+    """The line of the table for a path as it was asked for; None: there is none."""
+    found = ACCESS.get((method, path))
+    if found is None:
+        fits = (needed for one, pattern, needed in _TEMPLATES if one == method and pattern.fullmatch(path))
+        found = next(fits, None)
+    return found
+
+
+def methods(path: str) -> frozenset[str]:
+    """By which methods a path may be asked for."""
+    return frozenset(method for method, pattern, _ in _TEMPLATES if pattern.fullmatch(path))
 
 
 async def allowed(connection: HTTPConnection) -> None:
@@ -72,21 +93,28 @@ async def allowed(connection: HTTPConnection) -> None:
     if not needed:
         return
     principal = await principal_of(connection)
-    _count(connection, str(principal.uid or principal.token_id or "operator"))
+    charge(connection, principal.account, 1)
     if needed.isdisjoint(principal.roles):
         raise Problem(403, "role_needed", f"This needs the role {' or '.join(sorted(needed))}.")
 
 
 def _is_json(connection: HTTPConnection, path: str, method: str) -> None:
     """A body of the API is JSON and says so: `curl --json`, not `curl -d`."""
-    if method == "POST" and path.startswith("/api/"):
-        kind = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-            raise Problem(415, "media_type", "The body has to be JSON: Content-Type: application/json.")
+    is_body = method == "POST" and path.startswith("/api/")
+    if is_body and not says_json(connection.headers.get("content-type", "")):
+        raise Problem(415, "media_type", "The body has to be JSON: Content-Type: application/json.")
 
 
-def _count(connection: HTTPConnection, caller: str) -> None:
-    quota = connection.app.state.rates.count(caller, asyncio.get_running_loop().time())
+def says_json(content_type: str) -> bool:
+    """Whether it names JSON, or what is written in it (RFC 6839 section 3.1)."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def charge(connection: HTTPConnection, account: str, units: int) -> None:
+    """Count what a caller asks for (gateway/rates.py); the answer's headers tell what is left. Raises
+    TooMuch."""
+    quota = connection.app.state.rates.count(account, asyncio.get_running_loop().time(), units)
     connection.scope["state"]["quota"] = quota
     if quota and quota.over:
-        raise Problem(429, "too_many_requests", "The quota of this minute is used up.")
+        raise TooMuch("the quota of this minute is used up", quota.seconds)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
+from msgxc.errors import WrongSettings
 from msgxc.gateway import (
     openapi,
     paper,
@@ -25,6 +26,9 @@ from msgxc.gateway.headers import TellingHeaders
 from msgxc.gateway.hub import running
 from msgxc.gateway.issuers import trusted
 from msgxc.gateway.limits import BodyLimit
+from msgxc.gateway.methods import Hosts, Methods
+from msgxc.gateway.misses import Misses, missed
+from msgxc.gateway.peers import networks
 from msgxc.gateway.rates import Rates
 from msgxc.receipts.intake import taking
 from msgxc.wiring import Exchange
@@ -64,9 +68,11 @@ BACKGROUND: Sequence[Callable[[FastAPI], AbstractAsyncContextManager[object]]] =
 def create_app(exchange: Exchange) -> FastAPI:
     """The app; it neither opens nor closes the exchange, which its routes find as app.state.exchange.
 
-    Raises WrongSettings for issuers of tokens that cannot be read.
+    Raises WrongSettings for issuers of tokens and for proxies that cannot be read.
     """
-    trusted(exchange.settings.jwt_issuers)
+    if exchange.settings.jwt_issuer in {one.name for one in trusted(exchange.settings.jwt_issuers)}:
+        raise WrongSettings("MSGXC_JWT_ISSUERS: another issuer is called as we are (MSGXC_JWT_ISSUER)")
+    networks(exchange.settings.trusted_proxies)
     app = FastAPI(
         title="msgxc",
         version="2",
@@ -77,10 +83,13 @@ def create_app(exchange: Exchange) -> FastAPI:
         generate_unique_id_function=_name,
     )
     app.state.exchange, app.state.rates = exchange, Rates(exchange.settings.rate_per_minute)
-    problems.install(app)
+    app.state.misses = Misses(exchange.settings.misses_per_minute)
+    problems.install(app, missed)
     app.add_exception_handler(paper.Gone, paper.gone)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Methods)
+    app.add_middleware(Hosts, settings=exchange.settings)
     app.add_middleware(BodyLimit, settings=exchange.settings)
     app.add_middleware(TellingHeaders)
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's own way

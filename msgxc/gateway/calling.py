@@ -9,14 +9,18 @@ from fastapi import Depends, Request, Response
 
 from msgxc import ids
 from msgxc.errors import MsgxcError
+from msgxc.gateway.access import charge
 from msgxc.gateway.auth import principal_of
 from msgxc.gateway.forms import MessageForm, PublishForm
 from msgxc.gateway.idempotency import Attempt
 from msgxc.gateway.problems import Problem, document, of_error
+from msgxc.messages.publishing import Spend
 from msgxc.messages.records import Draft, Message, Principal
+from msgxc.render import options
 from msgxc.wiring import Exchange
 
-MESSAGE = "Msgxc-Message"  # the header that names the message of a call whose answer is `true`
+#: The headers that name the message of a call whose answer is `true`, and its thread.
+MESSAGE, THREAD = "Msgxc-Message", "Msgxc-Thread"
 
 
 def exchange_of(request: Request) -> Exchange:
@@ -27,6 +31,19 @@ def exchange_of(request: Request) -> Exchange:
 
 Here = Annotated[Exchange, Depends(exchange_of)]
 Caller = Annotated[Principal, Depends(principal_of)]
+
+
+def purse_of(request: Request, caller: Caller) -> Spend:
+    """What the caller's further units of work are paid with: gateway/rates.py. It raises TooMuch."""
+
+    def spend(units: int) -> None:
+        if units:
+            charge(request, caller.account, units)
+
+    return spend
+
+
+Purse = Annotated[Spend, Depends(purse_of)]
 
 
 def person_of(principal: Principal) -> UUID:
@@ -46,12 +63,15 @@ def draft(exchange: Exchange, form: MessageForm, request: Request, number: int =
     the item, in a bulk form."""
     thread = form if isinstance(form, PublishForm) else None
     attempt: Attempt | None = getattr(request.state, "attempt", None)
+    chosen = {name: value for name, value in form.push.items() if name != "image"}
     return Draft(
         text=form.msg,
         tid=uid(exchange, thread.tid) if thread else None,
         subject=form.subject or form.opts.subject,
         data=form.opts.data,
         url=form.url or form.opts.url,
+        image=form.push.get("image", ""),
+        options=options.said(chosen),
         parent=thread.pmid if thread else None,
         scheduled=form.scheduled,
         urgency=form.urgency,
@@ -64,8 +84,8 @@ def draft(exchange: Exchange, form: MessageForm, request: Request, number: int =
 
 
 def told(response: Response, message: Message) -> bool:
-    """`true`, as ever; which message it is stands in a header."""
-    response.headers[MESSAGE] = str(message.mid)
+    """`true`, as ever; which message it is, and where, stands in headers."""
+    response.headers[MESSAGE], response.headers[THREAD] = str(message.mid), str(message.tid)
     return True
 
 

@@ -72,8 +72,8 @@ class Say:
     """Say something on a public ephemeral channel: to whoever listens now, never stored."""
 
     name: str
-    msg: str
-    opts: Mapping[str, Any]
+    msg: str = field(repr=False)
+    opts: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +240,10 @@ def answer(slug: str, ref: str = "", **more: Any) -> Wire:
     return wire({"slug": slug, "ok": True, **({"ref": ref} if ref else {}), **more})
 
 
-def refusal(slug: str, ref: str, code: str, text: str) -> Wire:
+def refusal(slug: str, ref: str, code: str, text: str, **more: Any) -> Wire:
     """It was not done, and why."""
-    return wire(
-        {"slug": slug or "/error", "ok": False, **({"ref": ref} if ref else {}), "code": code, "msg": text}
-    )
+    told = {"slug": slug or "/error", "ok": False, **({"ref": ref} if ref else {}), "code": code, "msg": text}
+    return wire({**told, **more})
 
 
 def ephemeral(name: str, msg: str, opts: Mapping[str, Any], sender: UUID | None) -> bytes:

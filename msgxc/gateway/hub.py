@@ -12,16 +12,23 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
+from weakref import WeakValueDictionary
 
+from msgxc import revocation
 from msgxc.bus import Message
-from msgxc.errors import MsgxcError
+from msgxc.errors import MsgxcError, StoreUnavailable
 from msgxc.gateway import frames
+from msgxc.gateway.deadlines import Deadlines
+from msgxc.gateway.descriptors import limit, needed, places
+from msgxc.gateway.doorstep import Doorstep
 from msgxc.gateway.frames import Heard, Wire
 from msgxc.messages.records import Principal
+from msgxc.messages.telling import MEMBERS
 from msgxc.wiring import Exchange
 
 #: After so many connections the loop looks after others, before a message goes to the next ones.
@@ -30,6 +37,10 @@ TOGETHER = 200
 REMEMBERED = 2_000
 #: How often a thread is read again, at most, in seconds; and how many a second.
 PATROL_SECONDS, PATROL_PER_SECOND = 15.0, 20.0
+#: How often it is written down who is connected, in seconds.
+SEEN_SECONDS = 30.0
+#: How long somebody's replay waits for their one before it, in seconds.
+REPLAY_SECONDS = 5.0
 #: Ids of two machines may be out of order by so many seconds; a read from the store goes back so far.
 OVERLAP_SECONDS = 10.0
 #: Messages that wait for us on one subject before the oldest is dropped, and read from the store.
@@ -73,6 +84,7 @@ class Feed:
     subject: str
     take: Take
     refill: Refill | None
+    review: Review | None
     listeners: set[Listener] = field(default_factory=set)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     known: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -91,9 +103,11 @@ class Feed:
         return True
 
 
-#: What is done with a message of the bus; what the store has of a subject after a time.
+#: What is done with a message of the bus; what the store has of a subject after a time; who may not listen to
+#: it any more is dismissed.
 Take = Callable[[Feed, Message], Awaitable[None]]
 Refill = Callable[[Feed, float], Awaitable[Iterable[Heard]]]
+Review = Callable[[Feed], Awaitable[None]]
 
 
 class Hub:
@@ -102,11 +116,40 @@ class Hub:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.connections = 0
-        self.unknown = 0  # of them, those that have not said yet who they are
-        self.of_person: dict[UUID, int] = {}
-        self.patrol_seconds = PATROL_SECONDS
+        self.places = places(limit(), exchange.settings.websocket_connections)
+        self.doorstep = Doorstep(
+            self.places.waiting, max(self.places.waiting // 2, 1)
+        )  # of them, unknown yet
+        self.deadlines = Deadlines(exchange)  # of the others
+        self.patrol_seconds, self.replay_seconds = PATROL_SECONDS, REPLAY_SECONDS
+        self._replays: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._feeds: dict[str, Feed] = {}
         self._turns: OrderedDict[str, Feed] = OrderedDict()  # of those that the store can fill
+        self._seen: dict[UUID, datetime] = {}  # and not written down yet
+
+    def see(self, uid: UUID | None) -> None:
+        """Somebody is here now: `last_seen` of theirs is written soon, with everybody else's."""
+        if uid is not None:
+            self._seen[uid] = datetime.fromtimestamp(self.exchange.clock(), UTC)
+
+    async def note_seen(self) -> None:
+        """Write down who was here; what a store that is away does not take is written later."""
+        seen, self._seen = self._seen, {}
+        try:
+            if seen:
+                await self.exchange.store.directory.seen(seen)
+        except StoreUnavailable:
+            self._seen = {**seen, **self._seen}
+
+    async def keep_noting(self) -> None:
+        """Now and then, for ever."""
+        while True:
+            await asyncio.sleep(SEEN_SECONDS)
+            await self.note_seen()
+
+    def replaying(self, account: str) -> asyncio.Lock:
+        """Held while somebody is shown a thread's past: one at a time for all their connections."""
+        return self._replays.setdefault(account, asyncio.Lock())
 
     async def join(
         self,
@@ -115,15 +158,16 @@ class Hub:
         *,
         take: Take | None = None,
         refill: Refill | None = None,
+        review: Review | None = None,
     ) -> None:
         """Listen: what is published after this has returned is heard. Twice is the same as once.
 
         `take` handles a message of the bus (else every listener hears it); `refill` reads from the store what
-        was said after a time.
+        was said after a time; `review` sends away whoever may not listen any more.
         """
         feed = self._feeds.get(subject)
         if feed is None:
-            feed = self._feeds[subject] = Feed(subject, take or self.spread, refill)
+            feed = self._feeds[subject] = Feed(subject, take or self.spread, refill, review)
             feed.task = asyncio.create_task(self._run(feed), name="feed")
             if refill is not None:
                 self._turns[subject] = feed
@@ -143,7 +187,11 @@ class Hub:
                 feed.task.cancel()
 
     async def spread(self, feed: Feed, message: Message) -> None:
-        """Hand a message of the bus to everybody who listens."""
+        """Hand a message of the bus to everybody who listens, and may."""
+        if message.payload == MEMBERS:
+            if feed.review is not None:
+                await feed.review(feed)
+            return
         heard = frames.heard(message.payload)
         if heard is not None and feed.fresh(heard):
             await _hand_out(feed, heard)
@@ -153,6 +201,8 @@ class Hub:
         if feed.refill is None:
             return
         begun = time.time()
+        if feed.review is not None:
+            await feed.review(feed)
         missed = [
             heard for heard in await feed.refill(feed, feed.filled - OVERLAP_SECONDS) if feed.fresh(heard)
         ]
@@ -214,13 +264,26 @@ async def _hand_out(feed: Feed, heard: Heard) -> None:
 
 @asynccontextmanager
 async def running(exchange: Exchange) -> AsyncIterator[Hub]:
-    """A hub, with its patrol."""
+    """A hub, with its patrol, that hears of revocations."""
     hub = Hub(exchange)
-    patrol = asyncio.create_task(hub.patrol(), name="patrol")
-    try:
-        yield hub
-    finally:
-        patrol.cancel()
-        with suppress(asyncio.CancelledError):
-            await patrol
-        await hub.close()
+    if hub.places.websockets < exchange.settings.websocket_connections:
+        _log.warning(
+            "room for %d websockets: MSGXC_WEBSOCKET_CONNECTIONS takes %d file descriptors (ulimit -Hn)",
+            hub.places.websockets,
+            needed(exchange.settings),
+        )
+    async with exchange.bus.subscribe(revocation.SUBJECT) as told:
+        tasks = [
+            asyncio.create_task(hub.patrol(), name="patrol"),
+            asyncio.create_task(hub.deadlines.listen(told), name="revocations"),
+            asyncio.create_task(hub.deadlines.patrol(), name="new revocations"),
+            asyncio.create_task(hub.keep_noting(), name="who was seen"),
+        ]
+        try:
+            yield hub
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await hub.close()
+            await hub.note_seen()

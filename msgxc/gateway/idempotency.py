@@ -30,9 +30,9 @@ from msgxc.wiring import Exchange
 
 HEADER = "idempotency-key"
 KEEP_SECONDS = 86_400.0
-UNDER_WAY = 30.0
+UNDER_WAY = 5.0
 _KEY = re.compile(r'"?[\x21\x23-\x7e]{1,255}"?')
-_KEPT_HEADERS = ("msgxc-message", "content-type")
+_KEPT_HEADERS = ("msgxc-message", "msgxc-thread", "content-type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def _once(request: Request, given: str, principal: Principal, handle: Any)
 
 def _place(exchange: Exchange, principal: Principal, path: str, given: str) -> bytes:
     """Under which key it stands: nobody finds another one's."""
-    who = str(principal.uid or principal.token_id)
+    who = str(principal.uid or principal.account)
     return ids.receipt_id(exchange.key, "idempotency", f"{who}\0{path}\0{given}").bytes
 
 

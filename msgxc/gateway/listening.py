@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from msgxc.bus import Message as BusMessage
 from msgxc.errors import Forbidden, MsgxcError, NotFound
 from msgxc.gateway import frames
 from msgxc.gateway.frames import Heard, Wire
-from msgxc.gateway.hub import OVERLAP_SECONDS, Feed, Presence, Refill
+from msgxc.gateway.hub import OVERLAP_SECONDS, Feed, Presence, Refill, Review
 from msgxc.messages import records, rights
 from msgxc.messages.records import Message, Principal
 from msgxc.providers.websocket import subject_of as person
@@ -23,13 +23,15 @@ from msgxc.wiring import Exchange
 __all__ = [
     "BROADCAST",
     "BusAway",
-    "broadcasts",
+    "Source",
     "channel",
     "deliver",
+    "history",
+    "members",
     "missed",
     "named",
     "person",
-    "thread",
+    "source",
 ]
 
 BROADCAST = "broadcast.system"
@@ -55,27 +57,29 @@ def named(exchange: Exchange, tid: str) -> UUID:
     return ids.uid_of(exchange.key, tid)
 
 
-async def source(exchange: Exchange, principal: Principal, tid: UUID) -> tuple[str, Refill]:
-    """What to listen to for a thread, and how it is read again, if the caller may.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to listen to, how it is read again, and who may go on listening. `open`: anybody may."""
 
-    Raises NotFound, Forbidden.
-    """
+    subject: str
+    refill: Refill
+    review: Review | None
+    open: bool
+
+
+async def source(exchange: Exchange, principal: Principal, tid: UUID) -> Source:
+    """What to listen to for a thread, if the caller may. Raises NotFound, Forbidden."""
     if tid == ids.broadcast_thread(exchange.key):
-        return BROADCAST, broadcasts(exchange)
-    own = principal.uid is not None and tid == ids.own_thread(exchange.key, principal.uid)
-    if not own:
-        await _check(exchange, principal, tid)
-    return f"thread.{tid}", thread(exchange, tid, always=own)
-
-
-async def _check(exchange: Exchange, principal: Principal, tid: UUID) -> None:
-    """Whether the caller may listen to the thread."""
+        return Source(BROADCAST, history(exchange, tid), None, True)
+    if principal.uid is not None and tid == ids.own_thread(exchange.key, principal.uid):
+        return Source(f"thread.{tid}", history(exchange, tid), None, True)
     found = await exchange.store.threads.get(tid)
     if found is None:
         raise NotFound("there is no such thread")
     uid = principal.uid
     subscribed = uid is not None and uid in await exchange.store.threads.subscriptions(tid, [uid])
     rights.may_read(principal, found, subscribed=subscribed)
+    return Source(f"thread.{tid}", history(exchange, tid), members(exchange, tid), found.open)
 
 
 async def deliver(feed: Feed, message: BusMessage) -> None:
@@ -112,7 +116,7 @@ async def missed(
         return
     known = {after, *(seen or ())}
     async for message in _pages(exchange, tid, beginning(exchange, after, seen)):
-        if message.mid not in known and _is_out(message, exchange.clock()):
+        if message.mid not in known:
             yield _heard(message)
 
 
@@ -123,59 +127,46 @@ def beginning(exchange: Exchange, after: UUID | None, seen: frozenset[UUID] | No
     return after if seen is None else _earlier(after)
 
 
-def thread(exchange: Exchange, tid: UUID, *, always: bool) -> Refill:
-    """How a thread is read again; on the way those who may not listen any more are sent away (`always`:
-    nobody is, it is the person's own)."""
+def history(exchange: Exchange, tid: UUID) -> Refill:
+    """How a thread is read again."""
 
-    async def refill(feed: Feed, since: float) -> list[Heard]:
-        if not always:
-            await _review(exchange, feed, tid)
+    async def refill(_feed: Feed, since: float) -> list[Heard]:
         return await _since(exchange, tid, since)
 
     return refill
 
 
-def broadcasts(exchange: Exchange) -> Refill:
-    """How the broadcasts are read again."""
+def members(exchange: Exchange, tid: UUID) -> Review:
+    """Sends away whoever has left the thread, or was put out of it."""
 
-    async def refill(_feed: Feed, since: float) -> list[Heard]:
-        return await _since(exchange, ids.broadcast_thread(exchange.key), since)
+    async def review(feed: Feed) -> None:
+        found = await exchange.store.threads.get(tid)
+        if found is not None and found.open:
+            return
+        uids = {listener.principal.uid for listener in feed.listeners} - {None}
+        there = await exchange.store.threads.subscriptions(tid, [uid for uid in uids if uid is not None])
+        for listener in tuple(feed.listeners):
+            try:
+                if found is None:
+                    raise NotFound("there is no such thread")
+                rights.may_read(listener.principal, found, subscribed=listener.principal.uid in there)
+            except (Forbidden, NotFound):
+                listener.dismiss(feed.subject, str(tid))
 
-    return refill
+    return review
 
 
 async def _since(exchange: Exchange, tid: UUID, since: float) -> list[Heard]:
-    found = _pages(exchange, tid, _floor(since))
-    return [_heard(message) async for message in found if _is_out(message, exchange.clock())]
+    return [_heard(message) async for message in _pages(exchange, tid, _floor(since))]
 
 
 async def _pages(exchange: Exchange, tid: UUID, after: UUID) -> AsyncIterator[Message]:
-    while page := await exchange.store.messages.history(tid, after=after, limit=PAGE):
+    while page := await exchange.store.messages.history(tid, after=after, limit=PAGE, shown=True):
         for message in page:
             yield message
         if len(page) < PAGE:
             return
         after = page[-1].mid
-
-
-async def _review(exchange: Exchange, feed: Feed, tid: UUID) -> None:
-    """Send away whoever has left the thread, or was put out of it."""
-    found = await exchange.store.threads.get(tid)
-    if found is None or found.open:
-        return
-    uids = {listener.principal.uid for listener in feed.listeners}
-    members = await exchange.store.threads.subscriptions(tid, [uid for uid in uids if uid is not None])
-    for listener in tuple(feed.listeners):
-        try:
-            rights.may_read(listener.principal, found, subscribed=listener.principal.uid in members)
-        except Forbidden:
-            listener.dismiss(feed.subject, str(tid))
-
-
-def _is_out(message: Message, now: float) -> bool:
-    """Whether it may be shown: not taken back, and its time has come."""
-    waits = message.scheduled is not None and message.scheduled > datetime.fromtimestamp(now, UTC)
-    return not waits and message.canceled is None and message.recalled is None
 
 
 def _heard(message: Message) -> Heard:

@@ -79,6 +79,7 @@ SENDS = {f"/api/v2/{name}" for name in ("publish", "send", "multicast", "broadca
 async def docs(request: Request) -> Response:
     """The API as a page."""
     document = describe(request.app)
+    base = request.app.state.exchange.settings.public_url.rstrip("/")
     shown = [
         {
             "path": path,
@@ -87,7 +88,7 @@ async def docs(request: Request) -> Response:
             "open": "security" not in operation,
             "parameters": operation.get("parameters", []),
             "fields": list(_fields(document, operation)),
-            "curl": _curl(document, path, method, operation, str(request.base_url).rstrip("/")),
+            "curl": _curl(document, path, method, operation, base),
         }
         for path, method, operation in operations(document)
     ]

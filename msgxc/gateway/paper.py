@@ -9,6 +9,8 @@ from pathlib import Path
 from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from msgxc.gateway.misses import missed
+
 _POLICY = (
     "default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -37,6 +39,9 @@ def page(name: str, status: int = 200, **values: object) -> Response:
     return Response(text, status, headers, media_type="text/html")
 
 
-async def gone(_request: Request, _error: Exception) -> Response:
-    """What somebody sees whose link leads nowhere."""
-    return page("gone.html", 404)
+async def gone(request: Request, _error: Exception) -> Response:
+    """What somebody sees whose link leads nowhere, and sooner or later whoever guesses links."""
+    problem = missed(request)
+    answer = page("gone.html", problem.status_code if problem else 404)
+    answer.headers.update(problem.headers or {} if problem else {})
+    return answer

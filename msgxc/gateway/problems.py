@@ -5,7 +5,8 @@ The text of a problem never holds a value of the request: it could be an address
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from msgxc.errors import (
     NotFound,
     ProviderBlocked,
     StoreUnavailable,
+    TooMuch,
     Unauthorized,
     WrongInput,
 )
@@ -34,6 +36,7 @@ STATUSES: Sequence[tuple[type[MsgxcError], int]] = (
     (NotFound, 404),
     (CampaignConflict, 409),
     (Conflict, 409),
+    (TooMuch, 429),
     (WrongInput, 422),
     (StoreUnavailable, 503),
     (ProviderBlocked, 503),
@@ -46,6 +49,13 @@ CODES: Mapping[int, str] = {
     413: "body_too_large",
     415: "media_type",
 }
+
+
+#: Mistakes that one answer lists; what a field's name looks like.
+SHOWN = 50
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}|[0-9]{1,5}", re.ASCII)
+#: The code of a token that nobody has signed.
+FORGED = "token_invalid"
 
 
 class Problem(HTTPException):
@@ -81,6 +91,8 @@ def of_error(error: MsgxcError) -> Problem:
     """An error of the library as a problem."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status)
+    if isinstance(error, TooMuch):
+        headers = {"Retry-After": str(error.seconds)}
     detail = str(error) if status != 500 else "The exchange could not do this."
     return Problem(status, error.code, detail, headers)
 
@@ -88,20 +100,27 @@ def of_error(error: MsgxcError) -> Problem:
 def of_validation(error: RequestValidationError) -> Problem:
     """What the body's or the query's model refused, field by field; never the values."""
     errors = [
-        {"field": ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0]), "message": one["msg"]}
-        for one in error.errors()
+        {"field": ".".join(map(_field, one["loc"][1:])) or _field(one["loc"][0]), "message": one["msg"]}
+        for one in error.errors()[:SHOWN]
     ]
-    return Problem(422, "wrong_input", "The request cannot be used.", errors=errors[:50])
+    return Problem(422, "wrong_input", "The request cannot be used.", errors=errors)
 
 
-def install(app: FastAPI) -> None:
-    """Have the app answer problems."""
+def _field(part: object) -> str:
+    """A field's name. The caller may have made it up: what does not look like one could be anything."""
+    name = str(part)
+    return name if _NAME.fullmatch(name) else "?"
+
+
+def install(app: FastAPI, missed: Callable[[Request], Problem | None]) -> None:
+    """Have the app answer problems; `missed` counts forged tokens, and may have another answer to one."""
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         return answer(_of_http(cast(HTTPException, error)))
 
-    async def ours(_: Request, error: Exception) -> JSONResponse:
-        return answer(of_error(cast(MsgxcError, error)))
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        problem = of_error(cast(MsgxcError, error))
+        return answer((problem.code == FORGED and missed(request)) or problem)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         return answer(of_validation(cast(RequestValidationError, error)))

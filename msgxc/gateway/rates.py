@@ -1,24 +1,26 @@
-"""How many requests a caller may make, and the headers that tell: RateLimit-Policy and RateLimit.
+"""How much work a caller may ask for, and the headers that tell: RateLimit-Policy and RateLimit.
 
 Fields as in draft-ietf-httpapi-ratelimit-headers (from version 08): quota q, window w, left r, seconds t.
-A window of a minute, counted in this process: behind several gateways a caller has as many quotas.
+A window of a minute, counted in this process: behind several gateways a caller has as many quotas. One quota
+for all that a caller does, by REST and over websockets, under all their tokens (Principal.account).
+
+The unit is one request, or one frame of a websocket; what is more work than that costs more:
+
+- each further item of a bulk form, 1;
+- 100 people whom a message is for, 1, and 100 at most (publishing.cost_of);
+- REPLAYED messages that are shown again over a websocket, or REPLAYED_BYTES of them, 1;
+- 10 threads whose unread messages are counted, 1 (reading.unread).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 
-WINDOW = 60
-CALLERS = 100_000  # remembered at once; then all begin anew
+from msgxc.errors import TooMuch
+from msgxc.rate_limit import WINDOW, Minutes
 
-
-@dataclass(slots=True)
-class Standing:
-    """One caller's minute."""
-
-    until: float
-    used: int = 0
+REPLAYED, REPLAYED_BYTES = 10, 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,34 @@ class Rates:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._standings: dict[str, Standing] = {}
+        self._minutes = Minutes()
 
-    def count(self, caller: str, now: float) -> Quota | None:
-        """Count one request of a caller; None when there is no limit. `now`: seconds of any steady clock."""
+    def count(self, caller: str, now: float, units: int = 1) -> Quota | None:
+        """Count what a caller asks for; None when there is no limit. `now`: seconds of any steady clock."""
         if not self._limit:
             return None
-        standing = self._standings.get(caller)
-        if standing is None or standing.until <= now:
-            if len(self._standings) >= CALLERS:
-                self._standings.clear()
-            standing = self._standings[caller] = Standing(now + WINDOW)
-        standing.used += 1
-        left = self._limit - standing.used
-        return Quota(self._limit, max(left, 0), max(ceil(standing.until - now), 1), left < 0)
+        fits, left, seconds = self._minutes.spend(caller, now, units, self._limit)
+        return Quota(self._limit, left, seconds, not fits)
+
+    def purse(self, caller: str, clock: Callable[[], float]) -> Callable[[int], None]:
+        """What a caller spends units with, as they turn out to be needed. It raises TooMuch."""
+
+        def spend(units: int) -> None:
+            quota = self.count(caller, clock(), units) if units else None
+            if quota and quota.over:
+                raise TooMuch("the quota of this minute is used up", quota.seconds)
+
+        return spend
+
+
+@dataclass(slots=True)
+class Replay:
+    """What showing a thread's past costs, message by message."""
+
+    _bytes: int = 0
+
+    def cost(self, size: int) -> int:
+        """Units that are to be paid for one more message, of so many bytes."""
+        self._bytes += max(size, REPLAYED_BYTES // REPLAYED)
+        units, self._bytes = divmod(self._bytes, REPLAYED_BYTES)
+        return units

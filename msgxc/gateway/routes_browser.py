@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 from msgxc import ids
 from msgxc.errors import NotFound
@@ -20,7 +21,7 @@ from msgxc.gateway.problems import Problem
 from msgxc.ids import base64url
 from msgxc.messages import joining
 from msgxc.messages.records import Principal, Role
-from msgxc.model import Channel, Recipient, Thread
+from msgxc.model import Channel, Recipient
 from msgxc.providers import webpush
 from msgxc.providers.vapid import Vapid
 from msgxc.sandbox.endpoints import read_endpoints
@@ -40,11 +41,20 @@ GUEST_SECONDS = 24 * 3600
 DEMO = "demo"  # the foreign id of its thread
 
 
+def _own_name(name: str) -> str:
+    letters = "".join(filter(str.isalpha, unicodedata.normalize("NFKC", name).casefold()))
+    if letters == "theexchange":
+        raise ValueError("nobody speaks as the exchange")
+    return name
+
+
 class GuestForm(BaseModel):
     """A guest of the demo."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-    name: Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True)]
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True), AfterValidator(_own_name)
+    ]
 
 
 class Guest(BaseModel):
@@ -62,11 +72,13 @@ class PushKey(BaseModel):
 
 
 class PresenceAnswer(BaseModel):
-    """`online`: seconds of the oldest connection; `active`: somebody touched the screen lately."""
+    """`online`: seconds of the oldest connection; `active`: somebody touched the screen lately; `last_seen`:
+    when they were connected, or enlisted a device, last."""
 
     connected: bool
     online: int
     active: bool
+    last_seen: AwareDatetime | None
 
 
 @cache
@@ -125,7 +137,7 @@ async def guest(form: GuestForm, request: Request, exchange: Here) -> Guest:
         raise Problem(429, "too_many_requests", "Too many guests at once: come again in a minute.")
     uid, tid = uuid4(), ids.uid_of(exchange.key, DEMO)
     if await exchange.store.threads.get(tid) is None:
-        await joining.found(exchange, Thread(tid, "Demo", open=True, open_to_publish=True))
+        await joining.found(exchange, tid, {"name": "Demo", "open": True, "open_to_publish": True})
     await exchange.store.directory.put([Recipient(uid=uid)])
     await joining.subscribe(exchange, Principal(uid), tid)
     token = make_token(exchange, uid, frozenset({Role.USER}), GUEST_SECONDS)
@@ -152,10 +164,13 @@ async def push_key(exchange: Here) -> PushKey:
 @router.get("/api/v2/presence/{uid}", tags=["exchange"])
 async def presence(uid: forms.Id, exchange: Here) -> PresenceAnswer:
     """Whether a person has a websocket open anywhere, and somebody is at the screen."""
-    found = await listening.presence(exchange, ids.uid_of(exchange.key, uid))
+    whose = ids.uid_of(exchange.key, uid)
+    found = await listening.presence(exchange, whose)
+    person = (await exchange.store.directory.get([whose])).get(whose)
+    seen = person.last_seen if person else None
     if found is None:
-        return PresenceAnswer(connected=False, online=0, active=False)
-    return PresenceAnswer(connected=True, online=found.online, active=found.active)
+        return PresenceAnswer(connected=False, online=0, active=False, last_seen=seen)
+    return PresenceAnswer(connected=True, online=found.online, active=found.active, last_seen=seen)
 
 
 def _only_in_demo(exchange: Exchange) -> None:

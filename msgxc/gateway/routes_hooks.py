@@ -13,6 +13,7 @@ from msgxc import ids, links
 from msgxc.errors import WrongInput
 from msgxc.gateway import forms
 from msgxc.gateway.calling import Here
+from msgxc.gateway.misses import missed
 from msgxc.gateway.problems import Problem
 from msgxc.providers.sms import CALLBACK_PATH
 from msgxc.receipts import sendgrid, twilio
@@ -46,9 +47,12 @@ async def sendgrid_events(request: Request, exchange: Here) -> None:
         raise Problem(403, "webhook_off", "This exchange takes no events of SendGrid.")
     body, headers = await request.body(), request.headers
     given = headers.get(sendgrid.TIMESTAMP, ""), headers.get(sendgrid.SIGNATURE, "")
-    if not sendgrid.is_signed(_public_key(key), *given, body):
-        raise Problem(403, "signature", "The signature does not fit.")
-    await intake_of(request).take(sendgrid.receipts(exchange.key, body, _now(exchange)))
+    now = _now(exchange)
+    if not (sendgrid.is_fresh(given[0], now) and sendgrid.is_signed(_public_key(key), *given, body)):
+        raise missed(request) or Problem(
+            403, "signature", "The signature does not fit, or is older than five minutes."
+        )
+    await intake_of(request).take(sendgrid.receipts(exchange.key, body, now))
 
 
 @router.post(CALLBACK_PATH, status_code=204, response_class=Response)
@@ -83,7 +87,7 @@ async def _twilio_form(request: Request, exchange: Exchange) -> dict[str, str]:
     query = request.scope["query_string"].decode("latin-1")
     url = exchange.settings.public_url.rstrip("/") + request.url.path + (f"?{query}" if query else "")
     if not twilio.is_signed(token, url, form, request.headers.get(twilio.SIGNATURE, "")):
-        raise Problem(403, "signature", "The signature does not fit.")
+        raise missed(request) or Problem(403, "signature", "The signature does not fit.")
     return dict(form)
 
 
@@ -94,13 +98,16 @@ async def receipts(form: forms.Receipts, request: Request, exchange: Here) -> bo
     No login: who holds the token may report on this one delivery. Repetitions change nothing.
     """
     items = form.items if isinstance(form, forms.ReceiptForms) else [form]
-    await intake_of(request).take([_received(exchange, item) for item in items])
+    try:
+        handles = [links.read_receipt(exchange.key, item.receipt) for item in items]
+    except WrongInput:
+        problem = missed(request)
+        if problem is not None:
+            raise problem from None
+        raise
+    told = zip(handles, items, strict=True)
+    await intake_of(request).take([of_handle(exchange, handle, News(item.event)) for handle, item in told])
     return True
-
-
-def _received(exchange: Exchange, form: forms.ReceiptForm) -> Received:
-    """Raises WrongInput for a token that is not ours."""
-    return of_handle(exchange, links.read_receipt(exchange.key, form.receipt), News(form.event))
 
 
 def of_handle(exchange: Exchange, handle: links.Handle, news: News, code: str = "") -> Received:

@@ -10,6 +10,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote
 from uuid import UUID
@@ -25,6 +26,8 @@ from msgxc.gateway.problems import Problem
 from msgxc.gateway.routes_hooks import intake_of, of_handle
 from msgxc.model import Channel, Recipient
 from msgxc.people import choosing
+from msgxc.privacy import confirmation
+from msgxc.store import choices
 from msgxc.store.gateway import News, Received
 from msgxc.tracking import CONSENT
 from msgxc.wiring import Exchange
@@ -49,6 +52,12 @@ ABOUT_CHANNELS = {
     Channel.WEBPUSH: ("Browser", "Notifications of the web site"),
     Channel.WEBSOCKET: ("In the app", "While it is open"),
 }
+NAMES: Mapping[str, str] = {
+    **{choices.consent(purpose): name for purpose, (name, _) in ABOUT_PURPOSES.items()},
+    **{choices.channel(channel): name for channel, (name, _) in ABOUT_CHANNELS.items()},
+}
+#: By what somebody is asked to confirm; by a notification otherwise.
+ASKED_BY = {Channel.EMAIL: "an email", Channel.SMS: "a text message"}
 
 
 def _of(exchange: Exchange, token: str) -> tuple[UUID, UUID]:
@@ -94,22 +103,39 @@ def _p(token: str) -> str:
 async def preferences_page(token: str, exchange: Here) -> Response:
     """The person's channels and purposes, to be ticked."""
     _, uid = _of(exchange, token)
-    person = (await exchange.store.directory.get([uid])).get(uid)
-    return _preferences(person, saved=False)
+    return _preferences(await _person(exchange, uid))
 
 
 @router.post("/p/{token}")
-async def preferences(
-    token: str,
-    exchange: Here,
-    request: Request,
-) -> Response:
-    """Save what was ticked."""
-    _, uid = _of(exchange, token)
-    ticked = _ticked(await request.body())
-    channels = [Channel(value) for name, value in ticked if name == "channel" and value in set(Channel)]
-    purposes = [value for name, value in ticked if name == "purpose"]
-    return _preferences(await choosing.choose(exchange, uid, purposes, channels), saved=True)
+async def preferences(token: str, exchange: Here, request: Request) -> Response:
+    """Save what was ticked: what is taken away at once, what is added after a confirmation.
+
+    The form says what was ticked when it was shown (`was`), and only what differs from that is meant: a page
+    that was left open takes nothing back. One without `was` means all of it.
+    """
+    campaign, uid = _of(exchange, token)
+    said = _ticked(await request.body())
+    shown = {value for name, value in said if name == "was"}
+    kinds = {"purpose": choices.CONSENT, "channel": choices.CHANNEL}
+    ticked = {kinds[name] + value for name, value in said if name in kinds} & choosing.SHOWN
+    before = await _person(exchange, uid)
+    taken = ((shown or choosing.SHOWN) - ticked) & choosing.SHOWN
+    if taken:
+        await choosing.withdraw(exchange, uid, taken, campaign, "page")
+    asked = frozenset(ticked - choosing.held(before) - shown)
+    note: tuple[str, Channel | None, str] = ("", None, "")
+    if asked:
+        named = ", ".join(NAMES[item] for item in choosing.ITEMS if item in asked)
+        note = (*await confirmation.ask(exchange, before, asked, campaign, named), named)
+    return _preferences(await _person(exchange, uid), saved=not asked or bool(taken), asked=note)
+
+
+async def _person(exchange: Exchange, uid: UUID) -> Recipient:
+    """Raises Gone."""
+    found = (await exchange.store.directory.get([uid])).get(uid)
+    if found is None:
+        raise Gone
+    return found
 
 
 def _ticked(body: bytes) -> list[tuple[str, str]]:
@@ -119,22 +145,61 @@ def _ticked(body: bytes) -> list[tuple[str, str]]:
         raise Problem(400, "bad_request", "Not a form.") from None
 
 
-def _preferences(person: Recipient | None, *, saved: bool) -> Response:
-    if person is None:
-        raise Gone
-    wanted = frozenset(Channel) if person.channels is None else person.channels
+def _preferences(
+    person: Recipient, *, saved: bool = False, asked: tuple[str, Channel | None, str] = ("", None, "")
+) -> Response:
+    outcome, channel, named = asked
+    held = choosing.held(person)
     return page(
         "preferences.html",
         done=saved,
-        channels=list(_ticks(ABOUT_CHANNELS, wanted)),
-        purposes=list(_ticks(ABOUT_PURPOSES, person.consents)),
+        asked=outcome,
+        by=ASKED_BY.get(channel, "a notification") if channel else "",
+        named=named,
+        was=sorted(held),
+        channels=list(_ticks(choices.CHANNEL, ABOUT_CHANNELS, held)),
+        purposes=list(_ticks(choices.CONSENT, ABOUT_PURPOSES, held)),
     )
 
 
-def _ticks(about: Mapping[Any, tuple[str, str]], on: Iterable[str]) -> Iterable[dict[str, object]]:
-    held = set(on)
+def _ticks(
+    kind: str, about: Mapping[Any, tuple[str, str]], held: Iterable[str]
+) -> Iterable[dict[str, object]]:
     for value, (name, told) in about.items():
-        yield {"value": str(value), "name": name, "about": told, "on": value in held}
+        yield {"value": str(value), "name": name, "about": told, "on": kind + value in held}
+
+
+# -- confirmations
+
+
+@router.get("/c/{token}")
+async def confirmation_page(token: str, exchange: Here) -> Response:
+    """What is asked for, and a button; nothing is changed by looking."""
+    uid, _, items, _ = _asked(exchange, token)
+    await _person(exchange, uid)
+    return page("confirm.html", done=False, items=_named(items), missing=[])
+
+
+@router.post("/c/{token}")
+async def confirm(token: str, exchange: Here) -> Response:
+    """Confirmed: what was asked for holds, unless it was taken back since."""
+    _, _, items, _ = _asked(exchange, token)
+    person = await confirmation.confirm(exchange, token)
+    if person is None:
+        raise Gone
+    now = items & choosing.held(person)
+    return page("confirm.html", done=True, items=_named(now), missing=_named(items - now))
+
+
+def _asked(exchange: Exchange, token: str) -> tuple[UUID, UUID, frozenset[str], datetime]:
+    try:
+        return confirmation.read(exchange, token)
+    except WrongInput:
+        raise Gone from None
+
+
+def _named(items: frozenset[str]) -> list[str]:
+    return [NAMES[item] for item in choosing.ITEMS if item in items]
 
 
 # -- tracked links
@@ -142,7 +207,7 @@ def _ticks(about: Mapping[Any, tuple[str, str]], on: Iterable[str]) -> Iterable[
 
 @router.get("/l/{token}")
 async def follow(
-    token: str, to: Annotated[str, Query(max_length=4096)], request: Request, exchange: Here
+    token: str, to: Annotated[str, Query(max_length=links.LONGEST)], request: Request, exchange: Here
 ) -> Response:
     """Note the click, if its person consents, and lead on: only to the target that we signed."""
     try:
@@ -165,7 +230,10 @@ async def opened(token: str, request: Request, exchange: Here) -> Response:
 
 
 async def _noted(request: Request, news: Received) -> None:
-    """Put it into the inbox; whoever clicked is not kept waiting for a store that is slow or away."""
+    """Put it into the inbox; whoever clicked is not kept waiting for a store that is slow or away. HEAD is no
+    click: scanners ask so."""
+    if getattr(request.state, "head", False):
+        return
     with suppress(StoreUnavailable, TimeoutError):
         async with asyncio.timeout(NOTE_SECONDS):
             await intake_of(request).take([news])
@@ -174,6 +242,7 @@ async def _noted(request: Request, news: Received) -> None:
 # -- handover to the app
 
 _PATH = re.compile(r"[A-Za-z0-9._~/-]{0,500}")
+_QUERY = "!$&'()*+,;=:@/?%"  # what may stand in one as it is (RFC 3986 section 3.4)
 
 
 @router.get("/.well-known/apple-app-site-association", response_class=JSONResponse)
@@ -198,13 +267,16 @@ async def android(exchange: Here) -> JSONResponse:
 
 
 @router.get("/a/{path:path}")
-async def app_page(path: str, exchange: Here) -> Response:
-    """Where a link into the app leads who has not got it: it offers the app, and a page of the web."""
-    if not _PATH.fullmatch(path) or ".." in path:
+async def app_page(path: str, request: Request, exchange: Here) -> Response:
+    """Where a link into the app leads who has not got it: it offers the app, and a page of the web. Both get
+    the link's query as it came."""
+    query = quote(request.scope["query_string"], safe=_QUERY)
+    if not _PATH.fullmatch(path) or ".." in path or len(query) > links.LONGEST:
         raise Gone
     scheme, web = exchange.settings.app_scheme, exchange.settings.app_fallback.rstrip("/")
+    rest = quote(path) + (f"?{query}" if query else "")
     return page(
         "app.html",
-        app=f"{scheme}://{quote(path)}" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "",
-        web=f"{web}/{quote(path)}" if web.startswith("https://") else "",
+        app=f"{scheme}://{rest}" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "",
+        web=f"{web}/{rest}" if web.startswith("https://") else "",
     )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from heapq import nlargest
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from msgxc import ids, revocation
 from msgxc.errors import MsgxcError, WrongInput
 from msgxc.gateway import forms
-from msgxc.gateway.calling import Caller, Here, draft, refusal, told, uid
+from msgxc.gateway.calling import Caller, Here, Purse, draft, refusal, told, uid
 from msgxc.gateway.idempotency import IdempotentRoute
 from msgxc.gateway.problems import Problem
 from msgxc.ledger import Campaign
 from msgxc.messages import joining, publishing
-from msgxc.messages.records import Kind, Message
-from msgxc.model import Thread
+from msgxc.messages.records import PEOPLE, Kind, Message
+from msgxc.messages.triage import is_over
+from msgxc.privacy import erasure
 from msgxc.store import migrations
 from msgxc.wiring import Exchange
 
-FOR_EVER = 400 * 86_400.0  # seconds that a revocation is kept: no token may count for longer
 LISTED = 200
 
 router = APIRouter(prefix="/api/v2", tags=["operators and services"])
@@ -30,20 +32,24 @@ sends = APIRouter(prefix="/api/v2", tags=["operators and services"], route_class
 async def send(
     form: forms.SendForm, exchange: Here, caller: Caller, request: Request, response: Response
 ) -> bool:
-    """Say something to one person. Its id is in the header Msgxc-Message."""
+    """Say something to one person. Its id is in the header Msgxc-Message, its thread in Msgxc-Thread: cancel
+    and recall want both."""
     asked = draft(exchange, form, request)
     return told(response, await publishing.send(exchange, caller, asked, uid(exchange, form.uid)))
 
 
 @sends.post("/send/bulk")
-async def send_bulk(form: forms.BulkSends, exchange: Here, caller: Caller, request: Request) -> forms.Results:
+async def send_bulk(
+    form: forms.BulkSends, exchange: Here, caller: Caller, spend: Purse, request: Request
+) -> forms.Results:
     """Say something to each of several persons; one that is refused does not hold up the others."""
+    spend(len(form.items) - 1)
     results: list[dict[str, object]] = []
     for number, item in enumerate(form.items):
         try:
             asked = draft(exchange, item, request, number)
             message = await publishing.send(exchange, caller, asked, uid(exchange, item.uid))
-            results.append({"ok": True, "mid": str(message.mid)})
+            results.append({"ok": True, "mid": str(message.mid), "tid": str(message.tid)})
         except MsgxcError as error:
             results.append(refusal(error))
     return forms.Results(results=results)
@@ -51,18 +57,34 @@ async def send_bulk(form: forms.BulkSends, exchange: Here, caller: Caller, reque
 
 @sends.post("/multicast")
 async def multicast(
-    form: forms.MulticastForm, exchange: Here, caller: Caller, request: Request, response: Response
+    form: forms.MulticastForm,
+    exchange: Here,
+    caller: Caller,
+    spend: Purse,
+    request: Request,
+    response: Response,
 ) -> bool:
-    """Say something to some people."""
-    asked, uids = draft(exchange, form, request), [uid(exchange, one) for one in form.uids]
+    """Say something to some people: those named, of a cohort, or of a rule; at most 10,000."""
+    asked = draft(exchange, form, request)
+    if form.uids is not None:
+        uids = [uid(exchange, one) for one in form.uids]
+    else:
+        uids = await publishing.meant(exchange, caller, cohort=form.cohort, where=form.where)
+    spend(publishing.cost_of(len(uids)))
     return told(response, await publishing.multicast(exchange, caller, asked, uids))
 
 
 @sends.post("/broadcast")
 async def broadcast(
-    form: forms.MessageForm, exchange: Here, caller: Caller, request: Request, response: Response
+    form: forms.MessageForm,
+    exchange: Here,
+    caller: Caller,
+    spend: Purse,
+    request: Request,
+    response: Response,
 ) -> bool:
     """Say something to everybody."""
+    spend(publishing.cost_of(PEOPLE))
     asked = draft(exchange, form, request)
     return told(response, await publishing.broadcast(exchange, caller, asked))
 
@@ -77,45 +99,49 @@ async def execute(form: forms.ExecuteForm, exchange: Here, caller: Caller) -> bo
 @router.post("/threads")
 async def found(form: forms.FoundForm, exchange: Here) -> bool:
     """Make a thread, or change it."""
-    await joining.found(
-        exchange, _thread(exchange, form, await exchange.store.threads.get(uid(exchange, form.tid)))
-    )
+    await joining.found(exchange, uid(exchange, form.tid), _said(exchange, form))
     return True
 
 
-def _thread(exchange: Exchange, form: forms.FoundForm, before: Thread | None) -> Thread:
-    """The thread as the form has it; what a form does not say stays as it was."""
-    tid = uid(exchange, form.tid)
-    kept = before or Thread(tid)
-    return Thread(
-        tid=tid,
-        name=form.name or kept.name,
-        owner=uid(exchange, form.owner) if form.owner else kept.owner,
-        admins=frozenset(uid(exchange, one) for one in form.admins) or kept.admins,
-        publishers=frozenset(uid(exchange, one) for one in form.publishers) or kept.publishers,
-        open=form.open,
-        open_to_publish=form.open_to_publish,
-        channels=kept.channels,
-        fallback=kept.fallback,
-        child_channels=kept.child_channels,
-        urgency=form.urgency,
-        archived=form.archived,
-        system=kept.system,
-        ephemeral=form.ephemeral,
-        template=kept.template,
-    )
+def _said(exchange: Exchange, form: forms.FoundForm) -> dict[str, Any]:
+    """The fields that the form has something to say about, also where that is nobody or nothing."""
+    said = {name: getattr(form, name) for name in form.model_fields_set - {"tid"}}
+    if said.get("fallback"):
+        said["fallback"] = tuple(dict.fromkeys(said["fallback"]))
+    if said.get("owner"):
+        said["owner"] = uid(exchange, said["owner"])
+    for name in said.keys() & {"admins", "publishers"}:
+        said[name] = frozenset(uid(exchange, one) for one in said[name])
+    return said
 
 
 @router.post("/revoke")
 async def revoke(form: forms.RevokeForm, exchange: Here) -> bool:
-    """Have tokens count no more: one, or all of a person that were issued until now."""
-    if (form.jti is None) == (form.uid is None):
-        raise WrongInput("either jti or uid")
-    now, gateway = exchange.clock(), exchange.store.gateway
-    if form.jti is not None:
-        await gateway.revoke(f"jti:{form.jti}", now + FOR_EVER, now + FOR_EVER)
-    elif form.uid is not None:
-        await gateway.revoke(f"uid:{uid(exchange, form.uid)}", now, now + FOR_EVER)
+    """Have tokens count no more: one, or all of a person or a service that were issued until now. Their
+    websockets end."""
+    issuer = form.issuer or exchange.settings.jwt_issuer
+    named = [f"jti:{form.jti}"] if form.jti else []
+    named += [f"uid:{uid(exchange, form.uid)}"] if form.uid else []
+    named += [f"svc:{ids.service_id(exchange.key, issuer, form.service)}"] if form.service else []
+    if len(named) != 1:
+        raise WrongInput("either jti, uid or service")
+    await revocation.revoke(exchange, named[0], datetime.fromtimestamp(exchange.clock(), UTC))
+    return True
+
+
+@router.post("/erase")
+async def erase(form: forms.PersonForm, exchange: Here) -> bool:
+    """Erase a person for good, also one without a record: what is known of them, what they said, their tokens
+    and open websockets. Their uid is refused from then on (403 `erased`). Reads all messages: it may take
+    minutes. May be repeated."""
+    await erasure.erase(exchange, uid(exchange, form.uid))
+    return True
+
+
+@router.post("/readmit")
+async def readmit(form: forms.PersonForm, exchange: Here) -> bool:
+    """Let somebody who was erased come back, as somebody new."""
+    await erasure.readmit(exchange, uid(exchange, form.uid))
     return True
 
 
@@ -137,7 +163,7 @@ async def messages_recent(
 def _sent(campaign: Campaign) -> dict[str, object]:
     return {
         "mid": str(campaign.id),
-        "tid": str(campaign.spec.thread) if campaign.spec.thread else None,
+        "tid": str(message.tid) if (message := campaign.spec.message) else None,
         "created": campaign.created.isoformat(),
         "people": campaign.seal.count if campaign.seal else None,
         "control": campaign.control.value,
@@ -153,10 +179,13 @@ async def messages_upcoming(
     waiting = [
         item async for page in exchange.store.triage.scan() for item in page if item.kind is Kind.SCHEDULED
     ]
-    found = []
-    for item in sorted(waiting, key=lambda one: one.due)[:limit]:
+    found: list[dict[str, object]] = []
+    for item in sorted(waiting, key=lambda one: one.due):
+        if len(found) == limit:
+            break
         message = await exchange.store.messages.get(item.tid, item.mid)
-        if message is not None and message.canceled is None:
+        # One that was executed, or taken back, keeps its place in the queue until its time.
+        if message is not None and message.joined is None and not is_over(message):
             found.append(_waiting(message))
     return forms.Upcoming(messages=found)
 

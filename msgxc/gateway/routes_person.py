@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from msgxc.errors import MsgxcError
 from msgxc.gateway import forms
-from msgxc.gateway.calling import Caller, Here, draft, person_of, refusal, told, uid
+from msgxc.gateway.calling import Caller, Here, Purse, draft, person_of, refusal, told, uid
 from msgxc.gateway.idempotency import IdempotentRoute
 from msgxc.messages import joining, publishing, reading
 from msgxc.messages.records import Join, frame
-from msgxc.people import enlisting
+from msgxc.people import choosing, enlisting
 from msgxc.wiring import Exchange
 
 router = APIRouter(prefix="/api/v2", tags=["people and threads"])
@@ -35,27 +35,51 @@ async def enlist(form: forms.DeviceForm, exchange: Here, caller: Caller, respons
     return True
 
 
+@router.post("/delist")
+async def delist(form: forms.EndForm, exchange: Here, caller: Caller) -> bool:
+    """Take the caller's phone or browser off them, as at a logout: nothing is pushed to it any more. One that
+    was not theirs stays whose it is."""
+    system, token = (form.os, form.token) if isinstance(form, forms.NativeForm) else ("", form.endpoint)
+    await enlisting.delist(exchange, person_of(caller), system, token)
+    return True
+
+
+@router.post("/choices")
+async def choices(form: forms.ChoicesForm, exchange: Here, caller: Caller) -> forms.ChoicesAnswer:
+    """What the caller consents to and by which channels they are reached: their login is the confirmation."""
+    held = await choosing.choose(exchange, person_of(caller), form.given, form.withdrawn)
+    return forms.ChoicesAnswer(held=sorted(held))
+
+
 # -- messages
 
 
 @sends.post("/publish")
 async def publish(
-    form: forms.PublishForm, exchange: Here, caller: Caller, request: Request, response: Response
+    form: forms.PublishForm,
+    exchange: Here,
+    caller: Caller,
+    spend: Purse,
+    request: Request,
+    response: Response,
 ) -> bool:
     """Say something in a thread. Its id is in the header Msgxc-Message."""
     asked = draft(exchange, form, request)
-    return told(response, await publishing.publish(exchange, caller, asked))
+    return told(response, await publishing.publish(exchange, caller, asked, spend))
 
 
 @sends.post("/publish/bulk")
-async def publish_bulk(form: forms.Bulk, exchange: Here, caller: Caller, request: Request) -> forms.Results:
+async def publish_bulk(
+    form: forms.Bulk, exchange: Here, caller: Caller, spend: Purse, request: Request
+) -> forms.Results:
     """Say several things; one that is refused does not hold up the others."""
+    spend(len(form.items) - 1)
     results: list[dict[str, object]] = []
     for number, item in enumerate(form.items):
         try:
             asked = draft(exchange, item, request, number)
-            message = await publishing.publish(exchange, caller, asked)
-            results.append({"ok": True, "mid": str(message.mid)})
+            message = await publishing.publish(exchange, caller, asked, spend)
+            results.append({"ok": True, "mid": str(message.mid), "tid": str(message.tid)})
         except MsgxcError as error:
             results.append(refusal(error))
     return forms.Results(results=results)
@@ -82,16 +106,17 @@ async def history(
 async def read(form: forms.ReadForm, exchange: Here, caller: Caller) -> bool:
     """The caller has seen everything up to this message: it is not pushed to them any more."""
     tid, mid = uid(exchange, form.tid), form.mid
-    await reading.mark_read(exchange, person_of(caller), tid, mid, form.device)
+    await reading.mark_read(exchange, person_of(caller), tid, mid, form.device, caller)
     return True
 
 
 @router.get("/unread")
-async def unread(exchange: Here, caller: Caller) -> list[forms.UnreadThread]:
+async def unread(exchange: Here, caller: Caller, spend: Purse) -> list[forms.UnreadThread]:
     """How much is unread in each of the caller's threads."""
+    found = await reading.unread(exchange, person_of(caller), spend)
     return [
         forms.UnreadThread(tid=str(one.tid), count=one.count, last=str(one.last) if one.last else None)
-        for one in await reading.unread(exchange, person_of(caller))
+        for one in found
     ]
 
 
@@ -103,9 +128,11 @@ async def cancel(form: forms.MessageRef, exchange: Here, caller: Caller) -> bool
 
 
 @router.post("/recall")
-async def recall(form: forms.MessageRef, exchange: Here, caller: Caller) -> forms.RecalledAnswer:
+async def recall(
+    form: forms.MessageRef, exchange: Here, caller: Caller, spend: Purse
+) -> forms.RecalledAnswer:
     """Take a message back as far as it can be; counts where it found the people."""
-    found = await publishing.recall(exchange, caller, uid(exchange, form.tid), form.mid)
+    found = await publishing.recall(exchange, caller, uid(exchange, form.tid), form.mid, spend)
     return forms.RecalledAnswer(
         unsent=found.unsent, withdrawn=found.withdrawn, seen=found.seen, beyond=found.beyond
     )
@@ -122,8 +149,11 @@ async def subscribe(form: forms.ThreadForm, exchange: Here, caller: Caller) -> b
 
 
 @router.post("/subscribe/bulk")
-async def subscribe_bulk(form: forms.BulkThreads, exchange: Here, caller: Caller) -> forms.Results:
+async def subscribe_bulk(
+    form: forms.BulkThreads, exchange: Here, caller: Caller, spend: Purse
+) -> forms.Results:
     """Come into several threads."""
+    spend(len(form.items) - 1)
     results: list[dict[str, object]] = []
     for item in form.items:
         try:

@@ -8,11 +8,13 @@ what waits for a slow reader is counted in bytes where it waits.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 EXTENSION = "msgxc.frames"
+#: How long a connection that is over may take to read its end.
+LINGER_SECONDS = 15.0
 
 
 class Ready(Protocol):
@@ -36,9 +38,18 @@ class Direct(WebSocketsSansIOProtocol):
     """uvicorn's protocol, with the extension."""
 
     async def run_asgi(self) -> None:
-        """See uvicorn."""
+        """See uvicorn. Whoever does not read what was written last is not waited for for ever."""
         self.scope["extensions"][EXTENSION] = {"frames": self}
-        await super().run_asgi()
+        try:
+            await super().run_asgi()
+        finally:
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    async def send(self, message: Any) -> None:
+        """See uvicorn, which logs each handshake that was refused by an answer as one that was forgotten."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def keepalive_timeout(self) -> None:
         """Nobody answers: what is written now would wait for them until the system gives up."""

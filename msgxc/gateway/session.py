@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from time import monotonic
 
 from msgxc import ids
-from msgxc.errors import Forbidden, MsgxcError, WrongInput
+from msgxc.errors import Forbidden, MsgxcError, TooMuch, WrongInput
 from msgxc.gateway import frames, hub, listening
 from msgxc.gateway.frames import Heard, Wire
 from msgxc.gateway.line import Line
+from msgxc.gateway.rates import Rates, Replay
 from msgxc.messages import reading
 from msgxc.messages.records import Principal
 from msgxc.providers.websocket import OK
@@ -44,8 +46,9 @@ class Pace:
 class Session:
     """A Listener of the hub. `vid` is the visitor's device."""
 
-    def __init__(self, at: hub.Hub, line: Line, principal: Principal, vid: str) -> None:
+    def __init__(self, at: hub.Hub, line: Line, principal: Principal, vid: str, rates: Rates) -> None:
         self.principal = principal
+        self._spend = rates.purse(principal.account, monotonic)
         self._hub = at
         self._line = line
         self._vid = vid
@@ -64,17 +67,20 @@ class Session:
     async def begin(self, ref: str) -> None:
         """Listen to what concerns every connection of this person, then say that it works."""
         uid, key = self.principal.uid, self._hub.exchange.key
-        await self._join(listening.BROADCAST, refill=listening.broadcasts(self._hub.exchange))
-        more = {"last": self._now, "broadcasts": str(ids.broadcast_thread(key))}
+        self._hub.see(uid)
+        exchange, everybody = self._hub.exchange, ids.broadcast_thread(key)
+        await self._join(listening.BROADCAST, refill=listening.history(exchange, everybody))
+        more = {"last": self._now, "broadcasts": str(everybody)}
         if uid is not None:
             own = ids.own_thread(key, uid)
-            await self._join(f"thread.{own}", refill=listening.thread(self._hub.exchange, own, always=True))
+            await self._join(f"thread.{own}", refill=listening.history(exchange, own))
             await self._join(listening.person(uid), take=listening.deliver)
             more |= {"uid": str(uid), "thread": str(own)}
         self.say(frames.answer("/api/v2/authenticate", ref, **more))
 
     def end(self) -> None:
         """Listen to nothing any more."""
+        self._hub.see(self.principal.uid)
         for subject in self._subjects:
             self._hub.leave(subject, self)
         self._subjects.clear()
@@ -126,20 +132,31 @@ class Session:
         try:
             inbound = frames.read(text)
         except frames.Refused as refused:
+            self._affords(1)
             self.say(frames.refusal(refused.slug, refused.ref, refused.code, str(refused)))
             return
         try:
+            if not self._is_free(inbound.asked):
+                self._spend(1)
             more = await self._do(inbound.asked)
+        except TooMuch as error:
+            again = {"retry_after": error.seconds}
+            self.say(frames.refusal(inbound.slug, inbound.ref, error.code, str(error), **again))
         except MsgxcError as error:
             self.say(frames.refusal(inbound.slug, inbound.ref, error.code, str(error)))
         else:
             slug = "/pong" if inbound.slug == "/ping" else inbound.slug
             self.say(frames.answer(slug, inbound.ref, **more))
 
+    def _is_free(self, asked: frames.Asked) -> bool:
+        """A check-in, and an answer to what we have shown, are no work, and nobody's quota stops them."""
+        return isinstance(asked, frames.Ping) or (isinstance(asked, frames.Ack) and asked.id in self._asked)
+
     async def _do(self, asked: frames.Asked) -> dict[str, object]:
         """What the answer says besides `ok`. Raises MsgxcError."""
         match asked:
             case frames.Ping():
+                self._hub.see(self.principal.uid)
                 self._active = monotonic() + ACTIVE_SECONDS if asked.active else 0.0
                 return {"online": self.presence().online}
             case frames.Subscribe():
@@ -159,18 +176,26 @@ class Session:
         return {}
 
     async def _subscribe(self, asked: frames.Subscribe) -> dict[str, object]:
-        """Listen first, then read what came before: nothing falls between."""
+        """Listen first, then read what came before: nothing falls between. Past the caller's quota it ends
+        where it is, with `more`."""
         exchange = self._hub.exchange
         tid = listening.named(exchange, asked.tid)
-        subject, refill = await listening.source(exchange, self.principal, tid)
+        source = await listening.source(exchange, self.principal, tid)
+        subject = source.subject
         self._begin_after(subject, asked)
         held: list[Heard] = []
         self._held[subject] = held
         complete = False
         try:
-            await self._join(subject, refill=refill)
-            replayed, whole = await self._replay(listening.missed(exchange, tid, asked.after, asked.seen))
+            await self._join(subject, refill=source.refill, review=source.review)
+            if not source.open:  # From here on we hear who is put out; who was meanwhile is found now.
+                await listening.source(exchange, self.principal, tid)
+            async with self._one_at_a_time():
+                missed = listening.missed(exchange, tid, asked.after, asked.seen)
+                replayed, whole = await self._replay(subject, missed)
             complete = whole and len(held) < HELD
+            if subject not in self._subjects:
+                raise Forbidden("you were put out of the thread meanwhile", "not_a_subscriber")
         finally:
             del self._held[subject]
             if not complete:  # What is live must not be shown after a gap.
@@ -186,11 +211,12 @@ class Session:
         self._remembered = max(self._remembered, REMEMBERED + len(seen))
         self._shown.update((frames.key(str(mid)), None) for mid in seen)
 
-    async def _replay(self, missed: AsyncIterator[Heard]) -> tuple[set[str], bool]:
+    async def _replay(self, subject: str, missed: AsyncIterator[Heard]) -> tuple[set[str], bool]:
         """The keys of what was shown, and whether that is all."""
-        shown = set[str]()
+        shown, work = set[str](), Replay()
         async for heard in missed:
-            if len(shown) == listening.REPLAYED:
+            may_go_on = subject in self._subjects and len(shown) < listening.REPLAYED
+            if not may_go_on or not self._affords(work.cost(len(heard.wire.text))):
                 return shown, False
             try:
                 await self._line.room()
@@ -199,6 +225,27 @@ class Session:
             self._show(heard)
             shown.add(heard.key)
         return shown, True
+
+    @asynccontextmanager
+    async def _one_at_a_time(self) -> AsyncIterator[None]:
+        """One replay for all connections of an account. Raises TooMuch when the other one takes its time."""
+        lock = self._hub.replaying(self.principal.account)
+        try:
+            async with asyncio.timeout(self._hub.replay_seconds):
+                await lock.acquire()
+        except TimeoutError:
+            raise TooMuch("another thread is being shown to you just now", 1) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _affords(self, units: int) -> bool:
+        try:
+            self._spend(units)
+        except TooMuch:
+            return False
+        return True
 
     async def _tune(self, asked: frames.Tune) -> None:
         subject = listening.channel(asked.name)
@@ -216,7 +263,8 @@ class Session:
         if self.principal.uid is None:
             raise Forbidden("this is for persons: the token names none", "person_needed")
         tid = listening.named(self._hub.exchange, asked.tid)
-        await reading.mark_read(self._hub.exchange, self.principal.uid, tid, asked.mid, self._vid)
+        exchange, caller = self._hub.exchange, self.principal
+        await reading.mark_read(exchange, self.principal.uid, tid, asked.mid, self._vid, caller)
 
     async def _acknowledge(self, delivery: str) -> None:
         answer = self._asked.pop(delivery, None)
@@ -224,12 +272,17 @@ class Session:
             await answer(OK)
 
     async def _join(
-        self, subject: str, *, refill: hub.Refill | None = None, take: hub.Take | None = None
+        self,
+        subject: str,
+        *,
+        refill: hub.Refill | None = None,
+        take: hub.Take | None = None,
+        review: hub.Review | None = None,
     ) -> None:
         if subject not in self._subjects and len(self._subjects) >= SUBJECTS:
             raise WrongInput(f"one connection listens to at most {SUBJECTS} threads and channels")
         self._subjects.add(subject)
-        await self._hub.join(subject, self, take=take, refill=refill)
+        await self._hub.join(subject, self, take=take, refill=refill, review=review)
 
     def _leave(self, subject: str) -> None:
         self._subjects.discard(subject)

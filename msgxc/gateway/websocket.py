@@ -7,8 +7,7 @@ is sent by foreign pages too), or in the first frame. Nothing is shown before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from urllib.parse import urlsplit
@@ -22,6 +21,8 @@ from msgxc.gateway import frames, problems
 from msgxc.gateway.auth import authenticate
 from msgxc.gateway.hub import Hub
 from msgxc.gateway.line import TOO_SLOW, line
+from msgxc.gateway.misses import missed
+from msgxc.gateway.peers import peer_of
 from msgxc.gateway.session import Pace, Session, paced
 from msgxc.messages.records import Principal
 from msgxc.settings import Settings
@@ -32,13 +33,15 @@ router = APIRouter()
 COOKIE = "msgxc_token"
 #: How old a session's id may be, and how far its clock may be ahead, in seconds.
 SESSION_SECONDS, AHEAD_SECONDS = 48 * 3600, 300
-#: How long a client may take to say who it is; how often a token is looked at again.
-HELLO_SECONDS, AGAIN_SECONDS = 10.0, 300.0
-#: Connections that have not said yet who they are; connections of one person. In one process.
-UNKNOWN, OF_PERSON = 2_000, 50
-#: Closing codes: 4000 and the status that HTTP would have (RFC 6455 section 7.4.2).
-REFUSED, UNAUTHORIZED, TOO_MANY = 4400, 4401, 4429
+#: How long a client may take to say who it is, and to take its closing frame.
+HELLO_SECONDS, CLOSE_SECONDS = 10.0, 5.0
+#: Connections of one account, in one process.
+OF_ACCOUNT = 50
+#: Closing codes: 4000 and the status that HTTP would have (RFC 6455 section 7.4.2); 1013 as IANA has it.
+REFUSED, UNAUTHORIZED, TOO_MANY, LATER = 4400, 4401, 4429, 1013
 VISITOR = 64  # characters
+#: With which the task of a connection is cancelled that has to end, or to make room.
+OVER, CROWDED = "over", "crowded"
 _V1_EPOCH = datetime(1582, 10, 15, tzinfo=UTC).timestamp()
 
 
@@ -46,21 +49,26 @@ _V1_EPOCH = datetime(1582, 10, 15, tzinfo=UTC).timestamp()
 async def connect(websocket: WebSocket, vid: str, sid: str) -> None:
     """One connection, from its first to its last frame."""
     hub: Hub = websocket.app.state.hub
-    try:
-        token = _opening(hub, websocket, vid, sid)
-        principal = await authenticate(hub.exchange, token) if token else None
-    except MsgxcError as error:
-        await websocket.send_denial_response(problems.answer(problems.of_error(error)))
-        return
-    await websocket.accept()
-    async with _counted(hub):
-        await _converse(hub, websocket, vid, token, principal)
+    with suppress(WebSocketDisconnect):
+        try:
+            token = _opening(hub, websocket, vid, sid)
+            principal = await authenticate(hub.exchange, token) if token else None
+        except MsgxcError as error:
+            problem = problems.of_error(error)
+            forged = problem.code == problems.FORGED and missed(websocket)
+            await websocket.send_denial_response(problems.answer(forged or problem))
+            return
+        await websocket.accept()
+        hub.connections += 1
+        try:
+            await _converse(hub, websocket, vid, token, principal)
+        finally:
+            hub.connections -= 1
 
 
 def _opening(hub: Hub, websocket: WebSocket, vid: str, sid: str) -> str:
     """The token, "" when it comes later. Raises Forbidden, StoreUnavailable, WrongInput."""
-    if hub.connections >= hub.exchange.settings.websocket_connections or hub.unknown >= UNKNOWN:
-        raise StoreUnavailable("too many connections: come again later")
+    _has_room(hub)
     if not 0 < len(vid) <= VISITOR:
         raise WrongInput(f"a visitor's id has at most {VISITOR} characters")
     check_session(sid, hub.exchange.clock())
@@ -71,6 +79,12 @@ def _opening(hub: Hub, websocket: WebSocket, vid: str, sid: str) -> str:
     if cookie and not is_ours(websocket.headers.get("origin", ""), hub.exchange.settings):
         raise Forbidden("this page may not use the cookie", "origin")
     return cookie
+
+
+def _has_room(hub: Hub) -> None:
+    """Those who have not said who they are take nobody's place. Raises StoreUnavailable."""
+    if len(hub.deadlines) >= hub.places.websockets:
+        raise StoreUnavailable("too many connections: come again later")
 
 
 def check_session(sid: str, now: float) -> None:
@@ -91,15 +105,6 @@ def is_ours(origin: str, settings: Settings) -> bool:
     return bool(origin) and origin.lower() in {f"{own.scheme}://{own.netloc}".lower(), *listed}
 
 
-@asynccontextmanager
-async def _counted(hub: Hub) -> AsyncIterator[None]:
-    hub.connections += 1
-    try:
-        yield
-    finally:
-        hub.connections -= 1
-
-
 async def _converse(
     hub: Hub, websocket: WebSocket, vid: str, token: str, principal: Principal | None
 ) -> None:
@@ -108,80 +113,81 @@ async def _converse(
         if principal is None:
             token, ref = await _hello(hub, websocket)
             principal = await authenticate(hub.exchange, token)
+        _has_room(hub)
+        if hub.deadlines.count(principal.account) >= OF_ACCOUNT:
+            raise _Crowded("this account has too many connections")
+    except _Crowded as error:
+        await _close(websocket, TOO_MANY, error)
+    except StoreUnavailable as error:
+        await _close(websocket, LATER, error)
     except MsgxcError as error:
-        await _close(websocket, UNAUTHORIZED, error)
-        return
-    except WebSocketDisconnect:
-        return
-    async with _one_more(hub, principal) as welcome:
-        if not welcome:
-            await _close(websocket, TOO_MANY, WrongInput("this person has too many connections"))
-            return
-        await _attend(hub, websocket, Session(hub, line(websocket), principal, vid), token, ref)
+        forged = error.code == problems.FORGED and missed(websocket)
+        await _close(websocket, TOO_MANY if forged else UNAUTHORIZED, error)
+    else:
+        session = Session(hub, line(websocket), principal, vid, websocket.app.state.rates)
+        await _attend(hub, websocket, session, token, ref)
+
+
+class _Crowded(MsgxcError):
+    """Too many of this account, or too many that have not said who they are."""
+
+    code = "too_many_connections"
 
 
 async def _hello(hub: Hub, websocket: WebSocket) -> tuple[str, str]:
-    """The token and the ref of the first frame. Raises Unauthorized, WrongInput, WebSocketDisconnect."""
-    hub.unknown += 1
+    """The token and the ref of the first frame. Raises _Crowded, Unauthorized, WrongInput,
+    WebSocketDisconnect."""
+    peer, waiting = peer_of(websocket.scope, hub.exchange.settings), asyncio.current_task()
+    assert waiting
+
+    def leave() -> None:
+        waiting.cancel(CROWDED)
+
+    hub.doorstep.enter(peer, leave)
     try:
         async with asyncio.timeout(HELLO_SECONDS):
             inbound = frames.read(await _receive(websocket))
     except TimeoutError:
         raise Unauthorized("no token came in time", "token_missing") from None
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args != (CROWDED,):
+            raise
+        waiting.uncancel()
+        raise _Crowded("too many connections wait for their token: come again later") from None
     finally:
-        hub.unknown -= 1
+        hub.doorstep.left(peer, leave)
     if not isinstance(inbound.asked, frames.Authenticate):
         raise Unauthorized("the first frame has to bring a token", "token_missing")
     return inbound.asked.token, inbound.ref
 
 
-@asynccontextmanager
-async def _one_more(hub: Hub, principal: Principal) -> AsyncIterator[bool]:
-    """Whether this person may have one more connection."""
-    uid = principal.uid
-    if uid is None:
-        yield True
-        return
-    there = hub.of_person.get(uid, 0)
-    hub.of_person[uid] = there + 1
-    try:
-        yield there < OF_PERSON
-    finally:
-        hub.of_person[uid] -= 1
-        if not hub.of_person[uid]:
-            del hub.of_person[uid]
-
-
 async def _attend(hub: Hub, websocket: WebSocket, session: Session, token: str, ref: str) -> None:
     """Do what the client asks until it leaves, or its token does not count any more."""
-    pace = Pace(monotonic())
+    pace, attending, over = Pace(monotonic()), asyncio.current_task(), list[MsgxcError]()
+    assert attending
+
+    def end(error: Unauthorized) -> None:
+        over.append(error)
+        attending.cancel(OVER)
+
+    deadline = hub.deadlines.begin(session.principal, token, end)
+    code = UNAUTHORIZED
     try:
         await session.begin(ref)
         while True:
-            try:
-                async with asyncio.timeout(_patience(session.principal, hub.exchange.clock())):
-                    text = await _receive(websocket)
-            except TimeoutError:
-                session.principal = await authenticate(hub.exchange, token)
-                continue
-            await paced(session, pace, text)
-    except WebSocketDisconnect:
-        return
+            await paced(session, pace, await _receive(websocket))
     except asyncio.CancelledError as cancelled:
-        if cancelled.args != (TOO_SLOW,):
+        if not over and cancelled.args != (TOO_SLOW,):
             raise
-    except Unauthorized as error:
-        await _close(websocket, UNAUTHORIZED, error)
+        attending.uncancel()
     except MsgxcError as error:
-        await _close(websocket, REFUSED, error)
+        code = LATER if isinstance(error, StoreUnavailable) else REFUSED
+        over.append(error)
     finally:
+        deadline.stop()
         session.end()
-
-
-def _patience(principal: Principal, now: float) -> float:
-    """Seconds until the token is looked at again."""
-    left = principal.expires - now if principal.expires else AGAIN_SECONDS
-    return min(max(left, 1.0), AGAIN_SECONDS)
+    if over:
+        await _close(websocket, code, over[0])
 
 
 async def _receive(websocket: WebSocket) -> str | bytes:
@@ -194,11 +200,10 @@ async def _receive(websocket: WebSocket) -> str | bytes:
 
 
 async def _close(websocket: WebSocket, code: int, error: MsgxcError) -> None:
-    """Say why, then hang up."""
+    """Say why, then hang up; whoever does not even read that is not waited for."""
     if websocket.application_state is WebSocketState.CONNECTED:
         wire = frames.refusal("/close", "", error.code, str(error))
-        try:
-            await websocket.send_text(wire.text.decode())
-            await websocket.close(code, error.code)
-        except (WebSocketDisconnect, RuntimeError):
-            return
+        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await websocket.send_text(wire.text.decode())
+                await websocket.close(code, error.code)

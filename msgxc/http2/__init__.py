@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from msgxc.http2.client import Client, Limits
 from msgxc.http2.hpack import Head
-from msgxc.http2.line import Pace
+from msgxc.http2.line import Pace, Patience
 from msgxc.http2.messages import Answer, Request, Result, Unanswered, post_head
 
-__all__ = ["Answer", "Client", "Head", "Limits", "Pace", "Request", "Result", "Unanswered", "post_head"]
+__all__ = [
+    "Answer",
+    "Client",
+    "Head",
+    "Limits",
+    "Pace",
+    "Patience",
+    "Request",
+    "Result",
+    "Unanswered",
+    "post_head",
+]

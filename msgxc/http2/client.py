@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from aiohappyeyeballs import start_connection
 
 from msgxc.http2.connection import Connection
-from msgxc.http2.line import Batch, Conversation, Line, Pace, Token
+from msgxc.http2.line import Batch, Conversation, Line, Pace, Patience, Token
 from msgxc.http2.messages import Request, Result, Unanswered
 
 _NOT_PROCESSED = Unanswered.NOT_PROCESSED
@@ -81,20 +81,44 @@ class Client:
 
     async def send(self, requests: Sequence[Request], until: float) -> list[Result]:
         """Send all of them, and wait until each has ended or a time of the event loop has come."""
+        return (await self._sent(requests, until)).ended() if requests else []
+
+    async def send_some(
+        self, requests: Sequence[Request], until: float, patience: Patience | None
+    ) -> list[Result | asyncio.Future[Result]]:
+        """Send all of them, and wait until nearly all have ended: the few that are late are futures, which
+        end by `until`. Without `patience` all are waited for."""
         if not requests:
             return []
+        batch = await self._sent(requests, until, patience)
+        late, ends = batch.late, batch.ended()
+        return [late.get(at) or end for at, end in enumerate(ends)] if late else [*ends]
+
+    async def _sent(
+        self, requests: Sequence[Request], until: float, patience: Patience | None = None
+    ) -> Batch:
         loop = asyncio.get_running_loop()
-        batch = Batch(list(requests), until, loop.create_future())
+        batch = Batch(list(requests), until, loop.create_future(), patience)
         self._batches.add(batch)
         self._take_in(batch)
         self._alarm_at(min(until, loop.time() + self._limits.pace.quiet))
         try:
             await batch.done
+        except asyncio.CancelledError:
+            self._give_up({batch})  # nobody waits for it any more
+            raise
         finally:
+            if batch.left:
+                for one in batch.late.values():
+                    one.add_done_callback(lambda _: self._forget(batch))
+            else:
+                self._batches.discard(batch)
+        return batch
+
+    def _forget(self, batch: Batch) -> None:
+        """All that was late of it has ended, or nearly."""
+        if not batch.left:
             self._batches.discard(batch)
-            if batch.left:  # whoever waited has been cancelled
-                self._give_up({batch})
-        return [result or _NOT_PROCESSED for result in batch.results]
 
     async def close(self) -> None:
         """Close all connections; what waits was not processed, what is under way is in doubt."""

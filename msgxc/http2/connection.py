@@ -64,7 +64,7 @@ class _Partial(Generic[T]):
 
     token: T
     answer: Answer
-    body: bytearray = field(default_factory=bytearray)
+    body: bytearray = field(default_factory=bytearray, repr=False)
     used: int = 0
 
 

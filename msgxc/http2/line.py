@@ -9,7 +9,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from msgxc.http2.messages import Request, Result
+from msgxc.http2.messages import Request, Result, Unanswered
 
 BUFFER_BYTES = 32 * 1024 * 1024  # unread by the peer: it is hung up on
 
@@ -27,25 +27,86 @@ class Pace:
     unused: float = float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the few that are late are waited for, once all the others of a batch have ended.
+
+    `usual`: seconds after which a batch has usually ended. Nobody waits for one request in ten of a batch (of
+    a small one, for two) that are later than the others: they go on by themselves.
+    """
+
+    usual: float
+
+    @staticmethod
+    def few(count: int) -> int:
+        """How many of so many may be late."""
+        return max(1, count // 10, min(2, count - 1))
+
+    def grace(self, elapsed: float) -> float:
+        """Seconds more for them, when the others have ended after `elapsed`. One that is alone has nobody to
+        be compared with but the batches before, and gets the usual time."""
+        if not elapsed:
+            return max(0.02, self.usual)
+        return max(0.003, 0.05 * elapsed)
+
+
 @dataclass(eq=False, slots=True)
 class Batch:
-    """Requests that somebody waits for together, until a time of the event loop."""
+    """Requests that somebody waits for together, until a time of the event loop. With `patience`, those that
+    are later than the others become futures in `late` when `done` is."""
 
     requests: list[Request]
     until: float
     done: asyncio.Future[None]
+    patience: Patience | None = None
     results: list[Result | None] = field(init=False)
     left: int = field(init=False)
+    late: dict[int, asyncio.Future[Result]] = field(default_factory=dict)
+    _few: int = 0
+    _begun: float = 0.0
+    _timer: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
         self.left = len(self.requests)
         self.results = [None] * self.left
+        if self.patience:
+            self._begun = self.done.get_loop().time()
+            self._few = self.patience.few(self.left)
+            if self.left <= self._few:
+                self._wait_a_little(0.0)
 
     def settle(self, index: int, result: Result) -> None:
         """This is how one of them ended."""
         self.results[index] = result
         self.left -= 1
-        if not self.left and not self.done.done():
+        if self.left <= self._few:
+            self._nearly()
+        if self.late and (waiting := self.late.pop(index, None)) and not waiting.done():
+            waiting.set_result(result)
+
+    def ended(self) -> list[Result]:
+        """How each ended, in order; what has not begun was not processed."""
+        return [result or Unanswered.NOT_PROCESSED for result in self.results]
+
+    def _nearly(self) -> None:
+        """All have ended, or all but a few."""
+        if not self.left:
+            if self._timer:
+                self._timer.cancel()
+            if not self.done.done():
+                self.done.set_result(None)
+        elif self._timer is None:
+            self._wait_a_little(self.done.get_loop().time() - self._begun)
+
+    def _wait_a_little(self, elapsed: float) -> None:
+        if self.patience:
+            grace = self.patience.grace(elapsed)
+            self._timer = self.done.get_loop().call_later(grace, self._leave_the_rest)
+
+    def _leave_the_rest(self) -> None:
+        if not self.done.done():
+            loop = self.done.get_loop()
+            self.late = {at: loop.create_future() for at, end in enumerate(self.results) if end is None}
             self.done.set_result(None)
 
 

@@ -34,6 +34,10 @@ class Request(Struct, frozen=True, gc=False):
     values: tuple[bytes, ...]
     body: bytes
 
+    def __repr__(self) -> str:
+        """Neither headers, which hold a login, nor the path, which may be an address."""
+        return f"Request({len(self.body)} bytes)"
+
     def headers(self) -> dict[str, str]:
         """What HTTP/1.1 calls headers: without the pseudo-fields."""
         fields = {
@@ -55,6 +59,9 @@ class Answer(Struct, frozen=True, gc=False):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {len(self.body)} bytes)"
 
 
 class Unanswered(Enum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgxc.http2 import frames
 from msgxc.http2.frames import (
@@ -25,7 +25,7 @@ from msgxc.http2.messages import Request
 class _Rest:
     """What is left of a body, and how much of it the stream's window takes; negative: less than nothing."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     window: int
 
 

@@ -1,8 +1,8 @@
 """Drain triage: what is owed, the most urgent first, by the same delivery engine as campaigns.
 
 Any number of processes may do so at once. Who works on a message is told by the lease of its first shard, so
-one that was killed is taken over when its lease ends; what it had in doubt is at most what one campaign may
-leave in doubt, for the windows of all messages under way share one room.
+one that was killed is taken over when its lease is over; what it had in doubt is at most what one campaign
+may leave in doubt, for the windows of all messages under way share one room.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from uuid import UUID, uuid4
 from msgxc import audience, campaigns, ids
 from msgxc.campaign import CampaignSpec
 from msgxc.delivery import Counts, Sender, Stop
-from msgxc.errors import ProviderBlocked, StoreUnavailable
+from msgxc.errors import Forbidden, StoreUnavailable
 from msgxc.failpoints import failpoint
 from msgxc.fallback import fallback_spec
-from msgxc.holding import insist
+from msgxc.holding import insist, take
 from msgxc.ledger import Campaign, Control, Lease, ShardState
 from msgxc.messages.as_campaign import sealed, spec_of
 from msgxc.messages.publishing import come_out
 from msgxc.messages.records import Item, Message, To
-from msgxc.messages.triage import again, is_over, leave_together, next_step
+from msgxc.messages.triage import Turns, again, beyond, is_over, leave_together, next_step
 from msgxc.model import Thread, Urgency
+from msgxc.origins import Origins
 from msgxc.room import Room
 from msgxc.sending import preparer, send_slice
 from msgxc.urgency import levels
@@ -35,6 +36,9 @@ from msgxc.wiring import Exchange
 
 #: Between two looks at the queue when nothing wakes us, in seconds.
 POLL_SECONDS = 0.2
+#: How far a look at the queue goes when more is owed than there are places; how often, in seconds; and how
+#: many of those who stand there are kept.
+FAR, FAR_SECONDS, FAR_TURNS = 10_000, 1.0, 128
 #: An item whose message is not there (yet) is given that many tries.
 STRANGE = 5
 _log = logging.getLogger(__name__)
@@ -56,12 +60,16 @@ class Dispatcher:
     def __init__(self, exchange: Exchange, stop: Stop) -> None:
         limits = exchange.settings
         self._exchange, self._stop = exchange, stop
-        self._owner = f"{exchange.owner}-{uuid4().hex[:8]}"
-        self._room = Room(min(limits.window * limits.windows_at_once, limits.in_flight))
+        self._owner = f"{exchange.owner}/{uuid4().hex[:8]}"
+        self._origins = Origins()
+        self._room = Room(min(limits.window * limits.windows_at_once, limits.in_flight), limits.slow_calls)
         self._levels = levels(limits)
         self._busy: dict[_Key, asyncio.Task[None]] = {}
         self._not_before: dict[_Key, float] = {}
         self._lanes: set[UUID] = set()  # threads and messages that somebody here is at
+        self._turns = Turns()
+        self._far: list[Item] = []  # of others than those at the front, when much is owed
+        self._far_at = 0.0
         self._woken = asyncio.Event()
         self.leaving = False  # another one has taken over: begin nothing more
         self.done = Done()
@@ -110,18 +118,43 @@ class Dispatcher:
             return 0
         try:
             items = await self._exchange.store.triage.due(now, most + known)
+            if len(items) == most + known:
+                items += await self._others(items, now)
         except StoreUnavailable:
             return 0
-        return sum(self._begin(item, most) for item in items)
+        begun = 0
+        for item in self._turns.order(item for item in items if self._is_free(item)):
+            if len(self._busy) >= most:
+                break
+            begun += self._begin(item, most)
+        return begun
+
+    async def _others(self, items: Sequence[Item], now: float) -> Sequence[Item]:
+        """More is owed than is looked at: those whose first message stands further behind have their turn
+        too. Looked for once a second."""
+        if not 0 <= now - self._far_at < FAR_SECONDS:
+            self._far = beyond(await self._exchange.store.triage.due(now, FAR), items, FAR_TURNS, 2)
+            self._far_at = now
+        there = {(item.mid, item.step) for item in items}
+        return [item for item in self._far if (item.mid, item.step) not in there]
+
+    def _is_free(self, item: Item) -> bool:
+        """Whether nobody here is at it. What may be joined goes one by one."""
+        key = item.mid, item.step
+        return not (key in self._busy or key in self._not_before or self._lane(item) in self._lanes)
+
+    def _lane(self, item: Item) -> UUID:
+        return item.tid if self._levels[item.urgency].joins else item.mid
 
     def _begin(self, item: Item, most: int) -> bool:
-        """A quarter of the places is kept for what is most urgent; what may be joined goes one by one."""
-        key = item.mid, item.step
-        lane = item.tid if self._levels[item.urgency].joins else item.mid
+        """A quarter of the places is kept for what is most urgent."""
+        key, lane = (item.mid, item.step), self._lane(item)
         places = most if item.urgency is Urgency.HIGH else most - most // 4
-        if key in self._busy or key in self._not_before or len(self._busy) >= places or lane in self._lanes:
+        if len(self._busy) >= places or not self._is_free(item):
             return False
         self._lanes.add(lane)
+        self._turns.began(item)
+        self._far = [other for other in self._far if other is not item]
         task = self._busy[key] = asyncio.create_task(self._do(item))
         task.add_done_callback(lambda _: self._ready(key, lane))
         return True
@@ -137,9 +170,6 @@ class Dispatcher:
         """One try. Whatever goes wrong, the item stays in the queue."""
         try:
             left = await self._try(item)
-        except ProviderBlocked as error:
-            _log.warning("message %s: %s", item.mid, error)
-            left = again(item, self._exchange.clock(), self._exchange.clock() + 60)
         except Exception as error:
             _log.warning("message %s: %s", item.mid, type(error).__name__)
             left = again(item, self._exchange.clock())
@@ -165,18 +195,23 @@ class Dispatcher:
             return await self._fall_back(item, message)
         if message.scheduled:
             if not is_over(message):
-                await come_out(self._exchange, message)
+                with suppress(Forbidden):  # Whoever planned it may not say it any more: it is canceled.
+                    await come_out(self._exchange, message)
             return None
         return await self._send(item, message)
 
     async def _send(self, item: Item, message: Message) -> Item | None:
         store, now = self._exchange.store, self._exchange.clock()
         until = now + self._exchange.settings.lease_seconds
-        lease = await insist(store.ledger.claim, item.mid, 0, self._owner, now, until)
+        lease = await insist(take, store.ledger, item.mid, 0, self._owner, now, until)
         if lease is None:
             return await self._somebody_else_s(item, message)
         failpoint("taken")
         campaign, thread, members = await self._campaign(message, lease)
+        people = (
+            campaign.seal.count if campaign.seal else campaign.shards * self._exchange.settings.shard_size
+        )
+        self._turns.cost(item, people / self._exchange.settings.window)
         if campaign.shards > 1:
             await insist(store.ledger.release, lease, now)
             return await self._send_large(item, message, campaign)
@@ -191,7 +226,7 @@ class Dispatcher:
 
     def _sender(self, campaign: Campaign, message: Message, thread: Thread | None) -> Sender:
         prepare = preparer(self._exchange, campaign, message, thread)
-        return Sender(self._exchange, campaign, prepare, self._stop, room=self._room)
+        return Sender(self._exchange, campaign, prepare, self._stop, room=self._room, origins=self._origins)
 
     async def _somebody_else_s(self, item: Item, message: Message) -> Item | None:
         """Held by another process, parked for a provider, or finished."""
@@ -259,7 +294,9 @@ class Dispatcher:
         level = self._levels[message.urgency]
         if not level.joins or message.to is not To.THREAD:
             return spec_of(message, thread)
-        later = await insist(self._exchange.store.messages.history, message.tid, after=message.mid)
+        later = await insist(
+            self._exchange.store.messages.history, message.tid, after=message.mid, shown=True
+        )
         return spec_of(message, thread, leave_together(message, later, level), message.joined)
 
     async def _people(self, spec: CampaignSpec) -> tuple[UUID, ...] | None:
@@ -312,6 +349,7 @@ class Dispatcher:
             stop=self._stop,
             patient=False,
             room=self._room,
+            origins=self._origins,
         )
 
     async def _fall_back(self, item: Item, message: Message) -> Item | None:

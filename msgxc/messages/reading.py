@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgxc import ids
 from msgxc.errors import NotFound, WrongInput
+from msgxc.messages.publishing import Spend, free
 from msgxc.messages.records import Message, Principal, Role, Unread
 from msgxc.messages.rights import may_read
 from msgxc.model import Thread
@@ -36,39 +37,34 @@ async def history(
     """
     await _readable(exchange, principal, tid)
     limit = max(1, min(limit, PAGE))
-    everything = principal.has(Role.ADMIN)
-    found: list[Message] = []
-    while len(found) < limit:
-        page = await exchange.store.messages.history(tid, before, after, limit)
-        found += [message for message in page if everything or is_shown(message)]
-        if len(page) < limit:
-            break
-        before, after = (page[-1].mid, None) if after is None else (None, page[-1].mid)
-    return found[:limit]
+    shown = not principal.has(Role.ADMIN)
+    return await exchange.store.messages.history(tid, before, after, limit, shown=shown)
 
 
-def is_shown(message: Message) -> bool:
-    """Whether people see it: it is out, and was not taken back."""
-    return not (message.scheduled or message.canceled or message.recalled)
-
-
-async def mark_read(exchange: Exchange, uid: UUID, tid: UUID, mid: UUID, device: str = "") -> None:
+async def mark_read(
+    exchange: Exchange, uid: UUID, tid: UUID, mid: UUID, device: str = "", principal: Principal | None = None
+) -> None:
     """This person has seen everything up to `mid` on this device: it is not pushed to them any more.
+    `principal`: the caller, when they may read more than this person as such.
 
     Call it for a real acknowledgement of a person who looks, never because a socket is open. An older mid
-    than the last changes nothing. Raises WrongInput for a mid from the future, or a name that is too long.
+    than the last changes nothing. Of a person's devices 20 are told apart (Reads.mark). Raises WrongInput for
+    a mid from the future or a name that is too long; NotFound, Forbidden: as for history.
     """
     latest = datetime.fromtimestamp(exchange.clock(), UTC) + CLOCKS
     if not ids.is_message(mid) or ids.message_time(mid) > latest:
         raise WrongInput("mid is the id of a message that was there to be read")
     if len(device) > DEVICE:
         raise WrongInput(f"the name of a device has at most {DEVICE} characters")
+    await _readable(exchange, principal or Principal(uid), tid)
     await exchange.store.reads.mark(uid, tid, mid, device)
 
 
-async def unread(exchange: Exchange, uid: UUID) -> list[Unread]:
-    """Every thread that the person subscribes to, and their own thread, with how much is unread."""
+async def unread(exchange: Exchange, uid: UUID, spend: Spend = free) -> list[Unread]:
+    """Every thread that the person subscribes to, and their own thread, with how much is unread. Ten threads
+    are a unit of work."""
     threads, marks = await asyncio.gather(audible(exchange, uid), exchange.store.reads.of(uid))
+    spend(len(threads) // 10)
     last = {tid: max(devices.values()) for tid, devices in marks.items()}
     counts = await asyncio.gather(
         *(exchange.store.messages.count_after(tid, last.get(tid), UNREAD) for tid in threads)
@@ -84,20 +80,9 @@ async def since(exchange: Exchange, uid: UUID, last: UUID, limit: int = PAGE) ->
     from some seconds before what was seen, and passes over what was seen.
     """
     tids = [*await audible(exchange, uid), ids.broadcast_thread(exchange.key)]
-    pages = await asyncio.gather(*(_after(exchange, tid, last, limit) for tid in tids))
+    read = exchange.store.messages.history
+    pages = await asyncio.gather(*(read(tid, after=last, limit=limit, shown=True) for tid in tids))
     return list(merge(*pages, key=lambda message: message.mid))[:limit]
-
-
-async def _after(exchange: Exchange, tid: UUID, last: UUID, limit: int) -> list[Message]:
-    """The next messages that people see; hidden ones are read over."""
-    found: list[Message] = []
-    while len(found) < limit:
-        page = await exchange.store.messages.history(tid, after=last, limit=limit)
-        found += filter(is_shown, page)
-        if len(page) < limit:
-            break
-        last = page[-1].mid
-    return found[:limit]
 
 
 async def audible(exchange: Exchange, uid: UUID) -> list[UUID]:
@@ -117,3 +102,14 @@ async def _readable(exchange: Exchange, principal: Principal, tid: UUID) -> None
         raise NotFound(f"there is no thread {tid}")
     subscribed = bool(uid and await store.threads.subscriptions(tid, [uid]))
     may_read(principal, thread or Thread(tid), subscribed=subscribed)
+
+
+async def latest(exchange: Exchange, limit: int) -> list[Message]:
+    """The newest messages that are owed or have left, those to single persons among them, newest first."""
+    named = {(item.tid, item.mid) async for page in exchange.store.triage.scan() for item in page}
+    async for page in exchange.store.ledger.campaigns():
+        specs = (campaign.spec.message for campaign in page)
+        named |= {(of.tid, mid) for of in specs if of and not of.withdraws for mid in (of.mid, *of.others)}
+    newest = sorted(named, key=lambda one: ids.message_time(one[1]), reverse=True)[:limit]
+    found = [await exchange.store.messages.get(tid, mid) for tid, mid in newest]
+    return [message for message in found if message is not None]

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from msgxc import ids
-from msgxc.model import Channel, Urgency
+from msgxc.model import Channel, Options, Urgency
 
 #: The longest text and subject, in characters; `data` as JSON, in bytes; people of one multicast.
 TEXT, SUBJECT, DATA, PEOPLE = 16_000, 200, 1_500, 10_000
@@ -30,12 +30,21 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls. `uid` None: a service or an operator. `expires`: seconds since the epoch, 0: never."""
+    """Who calls. `uid` None: a service or an operator. `expires`: seconds since the epoch, 0: never.
+
+    `service`: which one, 32 hexadecimal digits of its issuer and its name; "" for a person.
+    """
 
     uid: UUID | None
     roles: frozenset[Role] = frozenset({Role.USER})
     token_id: str = ""
     expires: float = 0.0
+    service: str = ""
+
+    @property
+    def account(self) -> str:
+        """Whose it is, whichever token they come with: what quotas, keys and connections are counted by."""
+        return f"uid:{self.uid}" if self.uid else f"svc:{self.service or self.token_id}"
 
     def has(self, *roles: Role) -> bool:
         """Whether the caller has one of these roles."""
@@ -56,16 +65,19 @@ class Draft:
     """A message as it is asked for. `tid` is only for publish; send, multicast and broadcast pass none.
 
     `data` goes to the app as it is (the old `opts.data`). `parent` makes it a child message (the old `pmid`).
-    `urgency` None: the thread's. `scheduled`: not before that time. `mid`: the id to use, when the caller
-    has chosen it (a repeated call with the same one publishes once); None: a fresh one. `again`: it repeats a
-    call of the last day, of which nobody knows whether it was made; `mid` is that one's.
+    `image`, `options`: what a push carries besides (docs/templates.md). `urgency` None: the thread's.
+    `scheduled`: not before that time. `mid`: the id to use, when the caller has chosen it (a repeated call
+    with the same one publishes once); None: a fresh one. `again`: it repeats a call of the last day, of which
+    nobody knows whether it was made; `mid` is that one's.
     """
 
-    text: str
+    text: str = field(repr=False)
     tid: UUID | None = None
-    subject: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
+    subject: str = field(default="", repr=False)
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    url: str = field(default="", repr=False)
+    image: str = field(default="", repr=False)
+    options: Options | None = field(default=None, repr=False)
     parent: UUID | None = None
     scheduled: datetime | None = None
     urgency: Urgency | None = None
@@ -87,13 +99,15 @@ class Message:
 
     mid: UUID
     tid: UUID
-    text: str
+    text: str = field(repr=False)
     to: To = To.THREAD
     uids: tuple[UUID, ...] = ()  # for PERSON and PEOPLE
     sender: UUID | None = None
-    subject: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
+    subject: str = field(default="", repr=False)
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    url: str = field(default="", repr=False)
+    image: str = field(default="", repr=False)
+    options: Options | None = field(default=None, repr=False)
     parent: UUID | None = None
     urgency: Urgency = Urgency.NORMAL
     system: bool = False
@@ -105,11 +119,21 @@ class Message:
     recalled: datetime | None = None
     joined: UUID | None = None  # as which it left: the one it was joined with, or the one it came out as
     qid: str = ""
+    by_role: bool | None = None  # said by right of a role, not of the thread; None: not known (older ones)
 
     @property
     def created(self) -> datetime:
         """When it was made: its id says so."""
         return ids.message_time(self.mid)
+
+    @property
+    def people(self) -> frozenset[UUID]:
+        """Who said it, and whom it is for by name."""
+        return frozenset(uid for uid in (self.sender, *self.uids) if uid is not None)
+
+    def names(self, uid: UUID) -> bool:
+        """Whether somebody said it, or is one of the people whom it is for by name."""
+        return self.sender == uid or uid in self.uids
 
     @property
     def out(self) -> Message:
@@ -118,6 +142,16 @@ class Message:
             return self
         tid = self.joined if self.tid == self.mid else self.tid
         return replace(self, mid=self.joined, tid=tid, scheduled=None, joined=None, qid="")
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether people see it: it is out, and was not taken back."""
+        return not (self.scheduled or self.canceled or self.recalled)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it says nothing to anybody: its data is for the app alone."""
+        return not (self.text.strip() or self.subject.strip())
 
     @property
     def slug(self) -> str:
@@ -137,6 +171,8 @@ def frame(message: Message) -> dict[str, Any]:
     }
     if message.url:
         opts["url"] = message.url
+    if message.image:
+        opts["image"] = message.image
     sender = message.sender and str(message.sender)
     return {"slug": message.slug, "ok": True, "msg": message.text, "opts": opts, "sender": sender}
 
@@ -163,7 +199,8 @@ class Kind(StrEnum):
 class Item:
     """One place in triage: what is owed for one message. `due`: seconds since the epoch, not before that.
 
-    `since`: when it was asked for; its age counts from there. `step`: send, fallback or withdraw.
+    `since`: when it was asked for; its age counts from there. `step`: send, fallback or withdraw. `turn`:
+    whose turn it takes among what is as urgent (triage.Turns); None: its thread's.
     """
 
     urgency: Urgency
@@ -174,21 +211,29 @@ class Item:
     since: float
     tries: int = 0
     step: str = "send"
+    turn: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """Where a recall found the people of the audience; the four add up to `audience`."""
 
-    unsent: int  # nothing had left, and nothing will
-    withdrawn: int  # it had left, and was replaced on every device, or cancelled with the provider
+    unsent: int  # nothing had left, surely, and nothing will
+    withdrawn: int  # it had left, or may have, and was replaced on every device
     seen: int  # they had read, opened or clicked it
-    beyond: int  # it had left, and cannot be taken back
+    beyond: int  # it had left, or may have, and cannot be taken back
 
     @property
     def audience(self) -> int:
         """How many it was for."""
         return self.unsent + self.withdrawn + self.seen + self.beyond
+
+    def told(self) -> str:
+        """In one line."""
+        return (
+            f"{self.unsent:,} unsent, {self.withdrawn:,} withdrawn, {self.seen:,} seen, "
+            f"{self.beyond:,} beyond recall"
+        )
 
 
 # -- membership ---------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from threading import Event
 from uuid import UUID
 
 from msgxc import ids
 from msgxc.campaign import CampaignSpec
 from msgxc.errors import ProviderBlocked
-from msgxc.ledger import Campaign, Control, Row
+from msgxc.ledger import Campaign, Control, Row, anybodys, if_over
 from msgxc.messages import telling
 from msgxc.messages.as_campaign import sealed, spec_of, withdrawal_of
 from msgxc.messages.recalling import Fate, counted, fate, to_withdraw
@@ -41,9 +42,10 @@ async def stop(exchange: Exchange, message: Message) -> Campaign:
         campaign = await ledger.create_sealed(
             sealed(exchange.key, spec, (), whole_milliseconds(message.created), Control.CANCEL), ()
         )
+    now = datetime.fromtimestamp(exchange.clock(), UTC)
     if campaign.control is not Control.CANCEL:
-        await ledger.set_control(identity, Control.CANCEL)
-    await ledger.set_control(UUID(int=identity.int ^ 1), Control.CANCEL)  # its fallback, if there is one
+        await ledger.set_control(identity, Control.CANCEL, now)
+    await ledger.set_control(UUID(int=identity.int ^ 1), Control.CANCEL, now)  # its fallback, if there is one
     return campaign
 
 
@@ -73,16 +75,18 @@ async def _settled(exchange: Exchange, campaign: Campaign) -> None:
 async def _shards(
     exchange: Exchange, campaign: Campaign
 ) -> AsyncIterator[tuple[dict[UUID, list[Row]], Mapping[UUID, Sequence[Row]], set[UUID]]]:
-    """Shard by shard: everybody's rows, those of the replacement and of the fallback, and who has read it."""
+    """Shard by shard: everybody's rows, what is in doubt among them; the replacement's; who has read it."""
     ledger = exchange.store.ledger
     withdrawal = await ledger.campaign(UUID(int=campaign.id.int ^ 2))
     replaced: dict[UUID, list[Row]] = {}
     for shard in range(withdrawal.shards if withdrawal else 0):
         replaced |= rows_by_person(await ledger.rows(UUID(int=campaign.id.int ^ 2), shard))
-    fallback = UUID(int=campaign.id.int ^ 1)
+    now = datetime.fromtimestamp(exchange.clock(), UTC)
     for shard in range(campaign.shards):
-        rows: dict[UUID, list[Row]] = {uid: [] for uid in await ledger.members(campaign.id, shard)}
-        for row in [*await ledger.rows(campaign.id, shard), *await ledger.rows(fallback, shard)]:
+        state = await ledger.load(anybodys(campaign.id, shard))
+        rows: dict[UUID, list[Row]] = {uid: [] for uid in state.recipients}
+        fallback = await ledger.load(anybodys(UUID(int=campaign.id.int ^ 1), shard))
+        for row in [*if_over(state, now), *if_over(fallback, now)]:
             rows.setdefault(row.uid, []).append(row)
         yield rows, replaced, await _readers(exchange, campaign.spec, list(rows))
 

@@ -2,8 +2,8 @@
 
 The first seat is held by whoever dispatches. The next process takes the second one, dispatches as well (the
 messages have leases of their own), and by that tells the first to end what it has begun and to go; then it
-moves up. When the first was killed, its seat is free when the lease ends. A third process is not needed, and
-leaves at once.
+moves up. When the first was killed, its seat is free when the lease is over. A third process is not needed,
+and leaves at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from uuid import uuid4
 from msgxc import ids
 from msgxc.delivery import Stop
 from msgxc.errors import StoreUnavailable
-from msgxc.holding import insist
+from msgxc.holding import end_of_the_dead, insist, take
 from msgxc.ledger import Lease
 from msgxc.messages.dispatching import Dispatcher, Done
 from msgxc.wiring import Exchange
 
 FIRST, NEXT = 0, 1
 #: How long a seat is held unrenewed, at most; and how often its holder looks, in seconds.
-SEAT_SECONDS, LOOK_SECONDS = 10.0, 1.0
+SEAT_SECONDS, LOOK_SECONDS = 6.0, 1.0
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Seats:
         now = self.exchange.clock()
         until = now + min(SEAT_SECONDS, self.exchange.settings.lease_seconds)
         key = ids.dispatch_seats(self.exchange.key)
-        return await insist(self.exchange.store.ledger.claim, key, seat, self.owner, now, until)
+        return await insist(take, self.exchange.store.ledger, key, seat, self.owner, now, until)
 
     async def look(self) -> bool:
         """Hold on to the seat, or move up; False when it is time to go."""
@@ -74,7 +74,7 @@ async def serve(
     exchange: Exchange, stop: Stop, on_start: Callable[[Dispatcher], None] = lambda _: None
 ) -> Done | None:
     """Dispatch until stopped or followed by another process; None when two are at it already."""
-    seats = Seats(exchange, f"{exchange.owner}-{uuid4().hex[:8]}")
+    seats = Seats(exchange, f"{exchange.owner}/{uuid4().hex[:8]}")
     if not await seats.take():
         return None
     dispatcher = Dispatcher(exchange, stop)
@@ -97,7 +97,7 @@ async def _keep(seats: Seats, dispatcher: Dispatcher) -> None:
 
 async def vacant(exchange: Exchange) -> float | None:
     """Since when nobody dispatches (seconds since the epoch, 0: nobody ever did); None: somebody does."""
-    key = ids.dispatch_seats(exchange.key)
-    held = await exchange.store.ledger.unfinished(key, FIRST, NEXT + 1)
-    until = max(held.values(), default=0.0)
-    return None if until > exchange.clock() else until
+    key, ledger, now = ids.dispatch_seats(exchange.key), exchange.store.ledger, exchange.clock()
+    await end_of_the_dead(ledger, key, FIRST, NEXT + 1, now)
+    until = max((await ledger.unfinished(key, FIRST, NEXT + 1)).values(), default=0.0)
+    return None if until > now else until

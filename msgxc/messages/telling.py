@@ -13,13 +13,15 @@ from msgxc.model import Urgency
 from msgxc.wiring import Exchange
 
 EVERYBODY = "broadcast.system"
+#: On a thread's subject: who may hear it has changed. No frame, so nobody is shown it.
+MEMBERS = b"members"
 
 
 async def tell(exchange: Exchange, message: Message) -> None:
     """One frame for each thread that it stands in; with `broadcast` one for everybody besides."""
     for copy in copies(exchange.key, message) or (message,):
         await _publish(exchange, subject_of(copy), frame(copy))
-    if message.broadcast and message.to is not To.EVERYONE:
+    if _to_everybody(message):
         await _publish(exchange, EVERYBODY, {**frame(message), "slug": "/broadcast/system"})
 
 
@@ -27,6 +29,21 @@ async def tell_withdrawn(exchange: Exchange, message: Message) -> None:
     """Take it off the screens that show it now."""
     for copy in copies(exchange.key, message) or (message,):
         await _publish(exchange, subject_of(copy), withdrawal(copy))
+    if _to_everybody(message):
+        await _publish(exchange, EVERYBODY, withdrawal(message))
+
+
+def _to_everybody(message: Message) -> bool:
+    """Whether a message of a thread is shown on every connection besides. Only a service or an operator may
+    ask for that; one that was stored before that was looked at has no word of whose right it was."""
+    by_right = message.by_role or message.sender is None
+    return message.broadcast and by_right and message.to is not To.EVERYONE
+
+
+async def tell_members(exchange: Exchange, tid: UUID) -> None:
+    """Somebody has left the thread or was put out of it, or it is open no longer: gateways look who of those
+    that listen still may. What comes after this on the thread's subject, nobody else hears any more."""
+    await exchange.bus.publish(f"thread.{tid}", MEMBERS)
 
 
 async def wake(exchange: Exchange, urgency: Urgency) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from msgxc.campaign import Purpose
+from msgxc.errors import NotFound, WrongInput
 from msgxc.ledger import Campaign
-from msgxc.model import Channel, Recipient, Subscription
-from msgxc.tracking import CONSENT
+from msgxc.model import Channel, Recipient
+from msgxc.people.fields import PURPOSES
+from msgxc.store import choices
+from msgxc.store.choices import Choice
 from msgxc.wiring import Exchange
 
-#: What needs consent, and can be chosen.
-PURPOSES = (Purpose.MARKETING.value, Purpose.PRODUCT.value, CONSENT)
+#: Every item that the preference page shows. A link holds the places: new ones go to the end, up to 16.
+ITEMS = (*map(choices.consent, PURPOSES), *map(choices.channel, Channel))
+SHOWN = frozenset(ITEMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +41,46 @@ def withdrawal(campaign: Campaign | None) -> Withdrawal:
 
 async def unsubscribe(exchange: Exchange, campaign_id: UUID, uid: UUID) -> Withdrawal | None:
     """Take back what the email stands for; durable when it returns, may be repeated. None: nobody there."""
-    directory = exchange.store.directory
-    person = (await directory.get([uid])).get(uid)
-    if person is None:
-        return None
     what = withdrawal(await exchange.store.ledger.campaign(campaign_id))
-    if what.thread is not None:
-        await _leave_by_email(exchange, person, what.thread)
-    elif what.purpose == "*":
-        await directory.choose(uid, person.consents - set(PURPOSES), person.channels)
-    elif what.purpose:
-        await directory.choose(uid, person.consents - {what.purpose}, person.channels)
-    else:
-        await directory.choose(uid, person.consents, _all(person.channels) - {Channel.EMAIL})
-    return what
+    if what.thread is not None and await exchange.store.threads.leave(what.thread, uid, [Channel.EMAIL]):
+        return what
+    purposes = PURPOSES if what.purpose == "*" else (what.purpose,) if what.purpose else ()
+    items = frozenset(map(choices.consent, purposes)) or {choices.channel(Channel.EMAIL)}
+    choice = Choice(now_of(exchange), "one_click", withdrawn=frozenset(items), link=campaign_id)
+    return what if await exchange.store.directory.choose(uid, choice) else None
 
 
-async def _leave_by_email(exchange: Exchange, person: Recipient, tid: UUID) -> None:
-    """The thread stays, without emails; whoever is no subscriber gets no emails at all."""
-    threads = exchange.store.threads
-    held = (await threads.subscriptions(tid, [person.uid])).get(person.uid)
-    if held is None:
-        channels = _all(person.channels) - {Channel.EMAIL}
-        await exchange.store.directory.choose(person.uid, person.consents, channels)
-        return
-    await threads.subscribe([Subscription(tid, person.uid, _all(held.channels) - {Channel.EMAIL})])
+def held(person: Recipient) -> frozenset[str]:
+    """Of the items that are shown, those that hold now."""
+    channels = frozenset(Channel) if person.channels is None else person.channels
+    return SHOWN & {*map(choices.consent, person.consents), *map(choices.channel, channels)}
+
+
+async def withdraw(exchange: Exchange, uid: UUID, items: Collection[str], link: UUID, how: str) -> bool:
+    """Take back purposes and channels, at once. False: nobody there."""
+    taken = SHOWN & frozenset(items)
+    return await exchange.store.directory.choose(
+        uid, Choice(now_of(exchange), how, withdrawn=taken, link=link)
+    )
 
 
 async def choose(
-    exchange: Exchange, uid: UUID, purposes: Collection[str], channels: Collection[Channel]
-) -> Recipient | None:
-    """Set consents and channels as ticked; consents that the page does not show stay. None: nobody there."""
-    person = (await exchange.store.directory.get([uid])).get(uid)
+    exchange: Exchange, uid: UUID, given: Collection[str], withdrawn: Collection[str]
+) -> frozenset[str]:
+    """Give and take back by a login; answers the items that hold now. Raises WrongInput for an item that is
+    not shown or stands in both, NotFound when nobody is there."""
+    gives, takes = frozenset(given), frozenset(withdrawn)
+    if not (gives | takes) <= SHOWN or gives & takes:
+        raise WrongInput(f"each once, and of these: {', '.join(ITEMS)}")
+    directory = exchange.store.directory
+    if gives or takes:
+        await directory.choose(uid, Choice(now_of(exchange), "app", gives, takes))
+    person = (await directory.get([uid])).get(uid)
     if person is None:
-        return None
-    consents = (person.consents - set(PURPOSES)) | (set(purposes) & set(PURPOSES))
-    chosen = None if set(channels) >= set(Channel) else frozenset(channels)
-    await exchange.store.directory.choose(uid, consents, chosen)
-    return (await exchange.store.directory.get([uid])).get(uid)
+        raise NotFound("there is nobody of that uid")
+    return held(person)
 
 
-def _all(channels: Collection[Channel] | None) -> frozenset[Channel]:
-    return frozenset(Channel) if channels is None else frozenset(channels)
+def now_of(exchange: Exchange) -> datetime:
+    """Now, by the exchange's clock."""
+    return datetime.fromtimestamp(exchange.clock(), UTC)

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,6 +26,9 @@ COLUMNS = (
     *("suppressed", "cohorts", "apns", "fcm", "webpush", "attributes"),
 )
 
+#: What begins a formula (full width too, as spreadsheets read it), at the start or after the end of a cell.
+_FORMULA = re.compile(r"(\A|[;,\t\r\n]\s*)([=+\-@\uff1d\uff0b\uff0d\uff20\t\r])")
+
 
 async def export_people(
     people: AsyncIterator[list[Recipient]],
@@ -33,15 +37,17 @@ async def export_people(
     file: Path,
     *,
     progress: Callable[[int], None] | None = None,
+    spreadsheet: bool = False,
 ) -> int:
     """Write these people (as selecting.select yields them) to a .csv or .jsonl file, also with .gz.
 
+    `spreadsheet`: a CSV file in which no cell is a formula, for people to open and not to be imported again.
     Answers how many. The file appears when it is whole; only its owner may read it. Raises WrongInput for
     another suffix or a folder that cannot be written.
     """
     written = 0
     with _opened(file) as out:
-        write = _writer(file, out)
+        write = _writer(file, out, spreadsheet)
         async for page in people:
             for record in await _records(page, store, key):
                 write(record)
@@ -53,6 +59,8 @@ async def export_people(
 
 @contextmanager
 def _opened(file: Path) -> Iterator[TextIO]:
+    if file.is_dir():
+        raise WrongInput(f"{file}: a folder, and not a file")
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -72,8 +80,14 @@ def _zipped(file: Path) -> bool:
     return file.suffix == ".gz"
 
 
-def _writer(file: Path, out: TextIO) -> Write:
+def _writer(file: Path, out: TextIO, spreadsheet: bool) -> Write:
     kind = file.with_suffix("").suffix if _zipped(file) else file.suffix
+    if spreadsheet and kind != ".csv":
+        raise WrongInput(f"{file}: for a spreadsheet the name ends in .csv, or .csv.gz")
+    if spreadsheet:
+        quoted = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        quoted.writerow(COLUMNS)
+        return lambda record: quoted.writerow([harmless(_cell(name, record[name])) for name in COLUMNS])
     if kind in (".jsonl", ".ndjson"):
         return lambda record: out.write(json.dumps(_trimmed(record), ensure_ascii=False) + "\n")
     if kind != ".csv":
@@ -81,6 +95,12 @@ def _writer(file: Path, out: TextIO) -> Write:
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(COLUMNS)
     return lambda record: rows.writerow([_cell(name, record[name]) for name in COLUMNS])
+
+
+def harmless(cell: str) -> str:
+    """A cell as a spreadsheet shows it, and does not run it: what could begin a formula has an apostrophe
+    before it, also after what another program takes for the end of a cell (OWASP, "CSV Injection")."""
+    return _FORMULA.sub(r"\1'\2", cell)
 
 
 def _trimmed(record: dict[str, Any]) -> dict[str, Any]:

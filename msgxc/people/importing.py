@@ -19,9 +19,13 @@ import phonenumbers
 from msgxc import ids
 from msgxc.errors import WrongInput
 from msgxc.model import Channel, Recipient
-from msgxc.people.record import Draft, Reader, Refused, draft, merge, readers
+from msgxc.people.fields import long_number
+from msgxc.people.record import Draft, Reader, Refused, change_of, draft, merge, readers
 from msgxc.people.refusals import Refusals
 from msgxc.people.rows import Row, Rows
+from msgxc.people.tombstones import erased
+from msgxc.store.changes import Change
+from msgxc.store.choices import Choices
 from msgxc.store.ports import BATCH, Store, Suppression
 
 
@@ -30,7 +34,8 @@ class ImportSummary:
     """How an import went, or how far it got. rows = imported + updated + unchanged + refused.
 
     `imported` people were new; `updated` and `unchanged` count rows about somebody who was already there,
-    also from earlier in the same file. `reasons`: (column, reason) of refused rows -> how many.
+    also from earlier in the same file. `kept`: consents of rows that their people have taken back by
+    themselves, and that stay so. `reasons`: (column, reason) of refused rows -> how many.
     """
 
     rows: int = 0
@@ -39,6 +44,7 @@ class ImportSummary:
     unchanged: int = 0
     refused: int = 0
     suppressed: int = 0
+    kept: int = 0
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def told(self) -> str:
@@ -110,14 +116,15 @@ class _Import:
     scalars: Mapping[str, Reader]
     typed: bool
     dry_run: bool
+    exact: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def take(self, rows: list[Row]) -> None:
         """One batch, from rows to the store. The counts grow only when all of it is written."""
-        batch = _Batch(self.key, self.now)
-        drafts = list(self._drafts(rows, batch))
-        batch.known = await self.store.directory.get({uid for _, _, uid in drafts})
+        batch = Batch(self.key, self.now)
+        drafts = self._sure(list(self._drafts(rows, batch)), batch)
+        await batch.read(self.store, {uid for _, _, uid in drafts})
         for row, made, uid in drafts:
             try:
                 batch.apply(made, uid)
@@ -127,7 +134,7 @@ class _Import:
             await batch.write(self.store)
         self._settle(batch, len(rows))
 
-    def _drafts(self, rows: list[Row], batch: _Batch) -> Iterator[tuple[Row, Draft, UUID]]:
+    def _drafts(self, rows: list[Row], batch: Batch) -> Iterator[tuple[Row, Draft, UUID]]:
         for row in rows:
             try:
                 if row.problem:
@@ -139,7 +146,22 @@ class _Import:
             else:
                 yield row, made, uid
 
-    def _settle(self, batch: _Batch, rows: int) -> None:
+    def _sure(self, drafts: list[tuple[Row, Draft, UUID]], batch: Batch) -> list[tuple[Row, Draft, UUID]]:
+        """Without the rows whose id a spreadsheet may have rounded, which makes many people one. As soon as
+        one long number of the file is none that was rounded, the file did not come out of a spreadsheet."""
+        long = {uid: long_number(made.uid or made.xid) for _, made, uid in drafts}
+        self.exact = self.exact or False in long.values()
+        if self.exact or True not in long.values():
+            return drafts
+        rounded = Refused(
+            "uid", "a number that a spreadsheet has rounded to 15 digits: format its column as text"
+        )
+        for row, _, uid in drafts:
+            if long[uid]:
+                batch.refuse(row, rounded)
+        return [entry for entry in drafts if not long[entry[2]]]
+
+    def _settle(self, batch: Batch, rows: int) -> None:
         batch.refused.sort(key=lambda entry: entry[0].line)
         for row, refused in batch.refused:
             self.refusals.add(row.line, refused, row.raw)
@@ -153,35 +175,53 @@ class _Import:
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """What one batch changes. `known` holds the records as they stand after each row."""
 
     key: bytes
     now: datetime
     known: dict[UUID, Recipient] = field(default_factory=dict)
-    changed: set[UUID] = field(default_factory=set)
+    erased: set[UUID] = field(default_factory=set)
+    own: dict[UUID, Choices] = field(default_factory=dict)
+    changes: dict[UUID, Change] = field(default_factory=dict)
     suppressions: dict[bytes, Suppression] = field(default_factory=dict)
     cohorts: dict[str, set[UUID]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     refused: list[tuple[Row, Refused]] = field(default_factory=list)
 
+    async def read(self, store: Store, uids: set[UUID]) -> None:
+        """What is known of these people now."""
+        self.erased = await erased(store, self.key, uids)
+        self.known = await store.directory.get(uids)
+        self.own = await store.directory.choices(uids)
+
     def refuse(self, row: Row, refused: Refused) -> None:
+        """One more row that is not taken."""
         self.refused.append((row, refused))
 
     def apply(self, made: Draft, uid: UUID) -> None:
         """Merge one row. Raises Refused, and then has changed nothing."""
-        before = self.known.get(uid)
-        after = merge(before, made, uid, self.now)
+        if uid in self.erased:
+            raise Refused("uid", "this person was erased; `msgxc people readmit` lets them come back")
+        before, own = self.known.get(uid), self.own.get(uid) or Choices()
+        change = change_of(before, made, uid, self.now, own)
+        after, chosen, kept = merge(before, change, own)
         if made.suppressed:
             self._suppress(after, made.suppressed)
         for cohort in made.cohorts:
             self.cohorts.setdefault(cohort, set()).add(uid)
+        self.counts["kept"] += kept
         if before == after:
             self.counts["unchanged"] += 1
-            return
-        self.counts["updated" if before else "imported"] += 1
-        self.known[uid] = after
-        self.changed.add(uid)
+            if not change.agreed:  # what the row proves is written down, also where it changes nothing today
+                return
+        else:
+            self.counts["updated" if before else "imported"] += 1
+        self.known[uid], self.own[uid] = after, chosen
+        if uid in self.changes:
+            self.changes[uid].add(change)
+        else:
+            self.changes[uid] = change
 
     def _suppress(self, person: Recipient, channels: frozenset[Channel]) -> None:
         addresses = {Channel.EMAIL: person.email, Channel.SMS: person.cell}
@@ -196,7 +236,9 @@ class _Batch:
         """Suppressions first: nobody is ever stored without theirs."""
         if self.suppressions:
             await store.directory.suppress(list(self.suppressions.values()))
-        if self.changed:
-            await store.directory.put([self.known[uid] for uid in self.changed])
+        if self.changes:
+            await store.directory.change(list(self.changes.values()))
         for cohort, uids in self.cohorts.items():
             await store.cohorts.add(cohort, uids)
+        if meanwhile := await erased(store, self.key, self.known):
+            await store.directory.erase(meanwhile)

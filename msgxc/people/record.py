@@ -15,10 +15,14 @@ from msgspec import structs
 from msgxc import ids
 from msgxc.model import Attribute, Channel, Device, Recipient
 from msgxc.people import fields
+from msgxc.people.fields import MAX_ITEMS
+from msgxc.store import choices
+from msgxc.store.changes import Change, changed, own_after
+from msgxc.store.choices import Choices
 
 Reader = Callable[[Any], Any]
 
-#: Columns that stand for a field of Recipient, under the field's name.
+#: Columns that stand for a field of Recipient, under the field's name; `consented` is about `consents`.
 SCALARS: Mapping[str, Reader] = {
     "name": fields.plain,
     "email": fields.normal_email,
@@ -26,7 +30,8 @@ SCALARS: Mapping[str, Reader] = {
     "lang": fields.language,
     "tz": fields.zone,
     "channels": fields.channels,
-    "consents": fields.words,
+    "consents": fields.consents,
+    "consented": fields.moment,
     "last_seen": fields.moment,
     "created": fields.moment,
 }
@@ -56,13 +61,13 @@ class Refused(Exception):
 class Draft:
     """What one row says. `scalars` holds only the fields of Recipient that it says something about."""
 
-    scalars: dict[str, Any] = field(default_factory=dict)
-    attributes: dict[str, Attribute] = field(default_factory=dict)
+    scalars: dict[str, Any] = field(default_factory=dict, repr=False)
+    attributes: dict[str, Attribute] = field(default_factory=dict, repr=False)
     devices: list[Device] = field(default_factory=list)
     suppressed: frozenset[Channel] = frozenset()
     cohorts: frozenset[str] = frozenset()
-    uid: str = ""
-    xid: str = ""
+    uid: str = field(default="", repr=False)
+    xid: str = field(default="", repr=False)
 
     def identify(self, key: bytes) -> UUID:
         """The person's uid: from uid, else xid, else the email. Raises Refused when there is none of them."""
@@ -118,46 +123,45 @@ def _take(made: Draft, column: str, value: Any, typed: bool) -> None:
     elif column == "suppressed":
         made.suppressed = fields.suppressions(value)
     elif column == "cohorts":
-        made.cohorts = fields.words(value)
+        made.cohorts = fields.cohorts(value)
 
 
-def merge(before: Recipient | None, made: Draft, uid: UUID, now: datetime) -> Recipient:
-    """The record after this row.
+def change_of(before: Recipient | None, made: Draft, uid: UUID, now: datetime, own: Choices) -> Change:
+    """What the row changes, where `before` is the record as it holds now and `own` what its person chose.
 
     What the row says replaces what was there, except: devices are added, attributes are added or replaced one
-    by one, and nobody becomes less recently seen. A new person without `created` gets `now`. Applying a row
-    twice is the same as once. Raises Refused when there are too many devices.
+    by one, and nobody becomes less recently seen. A new person without `created` gets `now`. **What the
+    person took back by themself stays so**: of such consents only those count for which the row says when
+    they were given (`consented`), and that is later. Raises Refused for a `consented` in the future, and when
+    there are too many devices.
     """
-    scalars = made.scalars
-    attributes = made.attributes
-    if made.xid:
-        attributes = {"xid": made.xid, **attributes}
-    if before is None:
-        devices = merge_devices((), made.devices)
-        return Recipient(uid, attributes=attributes, devices=devices, **{"created": now, **scalars})
-    if before.last_seen and "last_seen" in scalars:
-        scalars = {**scalars, "last_seen": max(before.last_seen, scalars["last_seen"])}
-    return structs.replace(
-        before,
-        attributes={**before.attributes, **attributes} if attributes else before.attributes,
-        devices=merge_devices(before.devices, made.devices),
-        **scalars,
+    attributes = {"xid": made.xid, **made.attributes} if made.xid else dict(made.attributes)
+    scalars = dict(made.scalars)
+    consented = scalars.pop("consented", None)
+    if consented is not None and consented > now:
+        raise Refused("consented", "a time in the future")
+    change = Change(uid, now, scalars, attributes, list(made.devices))
+    if "consents" in scalars:
+        change.agreed = {choices.consent(one): consented for one in scalars["consents"]} if consented else {}
+        held = own.consents(frozenset()) if own.given else frozenset()
+        change.dropped |= {choices.consent(one) for one in held - scalars["consents"]}
+    if own.given and scalars.get("channels") is not None:
+        by = own.channels(frozenset())
+        lost = (frozenset(Channel) if by is None else by) - scalars["channels"]
+        change.dropped |= {choices.channel(one) for one in lost}
+    known = before.devices if before else ()
+    if made.devices and len({(d.channel, d.token) for d in (*known, *made.devices)}) > MAX_ITEMS:
+        raise Refused("devices", f"more than {MAX_ITEMS} devices with those already known")
+    return change
+
+
+def merge(before: Recipient | None, change: Change, own: Choices) -> tuple[Recipient, Choices, int]:
+    """The record as it holds after the change, what its person then chose by themself, and how many consents
+    of the row they have taken back."""
+    after, now = changed(before, change), own_after(own, change)
+    if not (now.given or now.withdrawn):
+        return after, now, 0
+    held = structs.replace(
+        after, consents=now.consents(after.consents), channels=now.channels(after.channels)
     )
-
-
-def merge_devices(before: tuple[Device, ...], added: list[Device]) -> tuple[Device, ...]:
-    """All devices, each token once, the youngest registration first; of a token the younger one stays."""
-    if not added or (len(added) == 1 and not before):
-        return before or tuple(added)
-    by_token = {(device.channel, device.token): device for device in before}
-    for device in added:
-        known = by_token.get((device.channel, device.token))
-        if known is None or device.registered >= known.registered:
-            by_token[(device.channel, device.token)] = device
-    if len(by_token) > fields.MAX_ITEMS:
-        raise Refused("devices", f"more than {fields.MAX_ITEMS} devices with those already known")
-    return tuple(sorted(by_token.values(), key=_registered, reverse=True))
-
-
-def _registered(device: Device) -> datetime:
-    return device.registered
+    return held, now, len(change.fields.get("consents", frozenset()) - held.consents)

@@ -20,6 +20,8 @@ class Refusals:
     def __init__(self, path: Path, source: Path) -> None:
         if path.resolve() == source.resolve():
             raise WrongInput("the file of refused rows cannot be the file that is read")
+        if path.is_dir():
+            raise WrongInput("the file of refused rows is a folder")
         path.unlink(missing_ok=True)
         self._path = path
         self._file: TextIO | None = None

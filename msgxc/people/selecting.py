@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from msgxc import ids
-from msgxc.errors import NotFound, WrongInput
+from msgxc.errors import NotFound, WrongInput, none_such
 from msgxc.expression import Expression, matches, narrow
 from msgxc.model import Recipient
 from msgxc.people import fields
@@ -30,7 +30,7 @@ async def select(
 ) -> AsyncIterator[list[Recipient]]:
     """The people of a cohort, or everybody, for whom the expression holds, if there is one.
 
-    Raises NotFound when there is no such cohort.
+    Raises NotFound when there is no such cohort, WrongInput when none can be called so.
     """
     people = _members(store, cohort) if cohort else store.directory.scan(narrow(where, now) if where else ())
     async for page in people:
@@ -40,6 +40,7 @@ async def select(
 
 
 async def _members(store: Store, cohort: str) -> AsyncIterator[list[Recipient]]:
+    cohort = cohort_name(cohort)
     await require_cohort(store, cohort)
     async for uids in store.cohorts.scan(cohort):
         yield list((await store.directory.get(uids)).values())
@@ -47,8 +48,8 @@ async def _members(store: Store, cohort: str) -> AsyncIterator[list[Recipient]]:
 
 async def require_cohort(store: Store, cohort: str) -> None:
     """Raises NotFound when there is no such cohort."""
-    if cohort not in await store.cohorts.sizes():
-        raise NotFound(f"there is no cohort {cohort}")
+    if cohort not in (known := await store.cohorts.sizes()):
+        raise none_such("cohort", cohort, known)
 
 
 async def count(store: Store, where: Expression, now: datetime) -> int:
@@ -80,11 +81,11 @@ async def cohort_from(store: Store, key: bytes, cohort: str, file: Path) -> Coho
 
 
 def cohort_name(text: str) -> str:
-    """The name, if a cohort can be called so. Raises WrongInput."""
+    """The name as a cohort has it. Raises WrongInput."""
     try:
-        (name,) = fields.words(text)
+        (name,) = fields.cohorts(text)
     except ValueError:
-        raise WrongInput("a cohort's name has letters, digits, . _ and - and starts with one") from None
+        raise WrongInput("a cohort's name has a letter from a to z or a digit, and no ;") from None
     return name
 
 
@@ -101,7 +102,9 @@ def _uids(file: Path, key: bytes) -> Iterator[set[UUID]]:
 def _names(lines: Iterator[str]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         text = line.strip()
-        if len(text) > 500 or "\0" in text:
-            raise WrongInput(f"line {number}: not a uid or a foreign id")
-        if text and not text.startswith("#"):
-            yield text
+        if not text or text.startswith("#"):
+            continue
+        try:
+            yield fields.identity(text)
+        except ValueError as error:
+            raise WrongInput(f"line {number}: not a uid or a foreign id: {error}") from None

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,10 @@ from msgxc import ids
 from msgxc.errors import NotFound, WrongInput
 from msgxc.model import Channel, Subscription, Thread, Urgency
 from msgxc.people import fields
+from msgxc.people.tombstones import erased
+from msgxc.store import choices
 from msgxc.store.ports import BATCH, Store
+from msgxc.store.records import batches
 
 #: What the old table `mthreads` calls it.
 OLD_NAMES: Mapping[str, str] = {
@@ -55,22 +57,42 @@ async def import_threads(file: Path, store: Store, key: bytes) -> ThreadsSummary
     """Write the threads of a file and add their subscribers; repeating it changes nothing.
 
     The whole file is checked first: WrongInput names the first line that cannot be used, and nothing is
-    written. Several lines of one thread add up their subscribers; the last one's settings hold.
+    written. A line sets what it names, and what it does not name stays. Several lines of one thread add up
+    their subscribers; the last one's settings hold. Whoever was erased, and whoever has left the thread by
+    themselves, is left out.
     """
     for _ in _read(file, key):
         pass
     threads, subscriptions = set(), 0
-    for thread, subscribers in _read(file, key):
-        await store.threads.put(thread)
+    for thread, named, subscribers in _read(file, key):
+        await store.threads.change(thread.tid, {name: getattr(thread, name) for name in named})
         threads.add(thread.tid)
-        pending = iter(subscribers)
-        while some := list(islice(pending, BATCH)):
-            await store.threads.subscribe(some)
-        subscriptions += len(subscribers)
+        subscriptions += await take_in(store, key, thread.tid, subscribers)
     return ThreadsSummary(len(threads), subscriptions)
 
 
-def _read(file: Path, key: bytes) -> Iterator[tuple[Thread, list[Subscription]]]:
+async def take_in(store: Store, key: bytes, tid: UUID, subscribers: Iterable[Subscription]) -> int:
+    """Add these to the thread, but for whoever was erased or has left it by themselves; answers how many."""
+    added = 0
+    for some in batches(subscribers, BATCH):
+        gone = await _gone(store, key, tid, some)
+        here = [one for one in some if one.uid not in gone]
+        await store.threads.enter(here)
+        gone = await _gone(store, key, tid, here)  # who left meanwhile, perhaps before it was written
+        await store.threads.unsubscribe(tid, gone)
+        added += len(here) - len(gone)
+    return added
+
+
+async def _gone(store: Store, key: bytes, tid: UUID, some: list[Subscription]) -> set[UUID]:
+    """Who of these was erased, or has left the thread by themselves."""
+    uids = [one.uid for one in some]
+    own = await store.directory.choices(uids)
+    left = {uid for uid, chosen in own.items() if chosen.holds(choices.thread(tid)) is False}
+    return left | await erased(store, key, uids)
+
+
+def _read(file: Path, key: bytes) -> Iterator[tuple[Thread, set[str], list[Subscription]]]:
     try:
         with file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
@@ -80,7 +102,8 @@ def _read(file: Path, key: bytes) -> Iterator[tuple[Thread, list[Subscription]]]
         raise NotFound(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
 
 
-def _line(number: int, line: str, key: bytes) -> tuple[Thread, list[Subscription]]:
+def _line(number: int, line: str, key: bytes) -> tuple[Thread, set[str], list[Subscription]]:
+    """The thread as the line has it, which of its fields the line names, and its subscribers."""
     try:
         found = json.loads(line, parse_constant=fields.no_constant)
         if not isinstance(found, dict):
@@ -88,7 +111,8 @@ def _line(number: int, line: str, key: bytes) -> tuple[Thread, list[Subscription
         record = {OLD_NAMES.get(name, name): value for name, value in found.items() if value is not None}
         _known(record)
         tid = ids.uid_of(key, fields.identity(record["tid"]))
-        return _thread(tid, record, key), list(_subscriptions(tid, record, key))
+        named = set(record) - {"tid", "subscribers", "prefs"}
+        return _thread(tid, record, key), named, list(_subscriptions(tid, record, key))
     except KeyError as error:
         raise WrongInput(f"line {number}: {error.args[0]} is missing") from None
     except json.JSONDecodeError:

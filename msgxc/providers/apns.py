@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from aioapns.common import NotificationRequest, NotificationResult, PushType
 
-from msgxc.http2 import Unanswered
-from msgxc.model import Channel, Outcome, Outgoing, Push, Reason, Receipt, Urgency
+from msgxc.http2 import Patience, Unanswered
+from msgxc.model import Channel, Options, Outcome, Outgoing, Push, Reason, Receipt, Urgency
 from msgxc.providers import wire
 from msgxc.providers.apns_connection import Library
 from msgxc.providers.apns_lean import Lean
 from msgxc.providers.apns_token import ApnsSettings, Token
 from msgxc.providers.keys import all_or_none, check_p256_pem, key_text
+from msgxc.providers.late import Said, then
 
 if TYPE_CHECKING:
     from msgxc.sandbox.endpoints import Endpoints
@@ -81,8 +82,9 @@ REASONS: Mapping[str, tuple[Outcome, Reason]] = {
     **dict.fromkeys(("TooManyProviderTokenUpdates", "TooManyRequests"), _THROTTLED),
     **dict.fromkeys(("IdleTimeout", "InternalServerError", "ServiceUnavailable", "Shutdown"), _LATER),
     **dict.fromkeys(("BadCollapseId", "BadExpirationDate", "BadMessageId", "BadPath", "BadPriority"), _OURS),
-    **dict.fromkeys(("BadTopic", "DuplicateHeaders", "InvalidPushType", "MethodNotAllowed"), _OURS),
-    **dict.fromkeys(("MissingDeviceToken", "MissingTopic", "PayloadEmpty"), _OURS),
+    **dict.fromkeys(("DuplicateHeaders", "InvalidPushType", "MethodNotAllowed"), _OURS),
+    **dict.fromkeys(("MissingDeviceToken", "PayloadEmpty"), _OURS),
+    **dict.fromkeys(("BadTopic", "MissingTopic"), _BLOCKED),  # MSGXC_APNS_TOPIC
     **dict.fromkeys(("BadCertificate", "BadCertificateEnvironment", "BadEnvironmentKeyIdInToken"), _BLOCKED),
     **dict.fromkeys(("ExpiredProviderToken", "Forbidden", "InvalidProviderToken"), _BLOCKED),
     **dict.fromkeys(("MissingProviderToken", "TopicDisallowed", "UnrelatedKeyIdInToken"), _BLOCKED),
@@ -114,14 +116,18 @@ def request(outgoing: Outgoing) -> NotificationRequest | Receipt:
     if len(body) > PAYLOAD_LIMIT:
         return wire.TOO_LARGE
     visible, priority = bool(content.title or content.body), PRIORITY[outgoing.urgency]
+    chosen, ttl, collapse, badge = content.options, outgoing.ttl, outgoing.collapse, False
+    if chosen is not None:
+        ttl = ttl if chosen.ttl is None else chosen.ttl
+        collapse, badge = chosen.tag or collapse, chosen.badge is not None
     return NotificationRequest(
         token,
         body,  # type: ignore[arg-type]  # our connection takes it encoded
         str(outgoing.delivery),
-        outgoing.ttl,
+        ttl,
         priority if visible else min(priority, 5),
-        outgoing.collapse,
-        PushType.ALERT if visible else PushType.BACKGROUND,
+        collapse,
+        PushType.ALERT if visible or badge else PushType.BACKGROUND,  # a badge is something to see
     )
 
 
@@ -134,10 +140,51 @@ def payload(content: Push, urgency: Urgency) -> dict[str, Any]:
             aps["sound"] = "default"
         if content.image:
             aps["mutable-content"] = 1
+    if content.options is not None:
+        _choose(aps, content.options)
     extra = {"url": content.url} if content.url else {}
     if content.image:
         extra["image"] = content.image
-    return {**extra, **content.data, "aps": aps}
+    return {**content.data, **extra, "aps": aps}
+
+
+#: Fields of Options, and Apple's names for them.
+APS = {
+    "badge": "badge",
+    "thread_id": "thread-id",
+    "category": "category",
+    "target_content_id": "target-content-id",
+    "filter_criteria": "filter-criteria",
+    "interruption_level": "interruption-level",
+    "relevance_score": "relevance-score",
+}
+#: The texts of an alert, and how Apple's names for their keys begin.
+LOCALIZED = {"title": "title-", "subtitle": "subtitle-", "body": ""}
+
+
+def _choose(aps: dict[str, Any], chosen: Options) -> None:
+    for field, name in APS.items():
+        if (value := getattr(chosen, field)) is not None:
+            aps[name] = value
+    if chosen.subtitle:
+        aps["alert"]["subtitle"] = chosen.subtitle
+    for part, name in LOCALIZED.items():  # Apple: "instead of" the text itself
+        if (key := getattr(chosen, f"{part}_loc_key")) and "alert" in aps:
+            aps["alert"].pop(part, None)
+            aps["alert"][f"{name}loc-key"] = key
+            if args := getattr(chosen, f"{part}_loc_args"):
+                aps["alert"][f"{name}loc-args"] = list(args)
+    if chosen.mutable_content:
+        aps["mutable-content"] = 1
+    if chosen.content_available:
+        aps["content-available"] = 1
+    if chosen.critical or chosen.volume is not None:
+        volume = {} if chosen.volume is None else {"volume": chosen.volume}
+        aps["sound"] = {"critical": int(chosen.critical), "name": chosen.sound or "default", **volume}
+    elif chosen.sound is not None:
+        aps["sound"] = chosen.sound
+        if not chosen.sound:
+            del aps["sound"]
 
 
 def receipt(result: NotificationResult) -> Receipt:
@@ -180,28 +227,35 @@ class Apns:
         self._token = Token(settings.key_pem, settings.key_id, settings.team_id, clock)
         self._over = (Library if settings.transport == "library" else Lean)(settings, self._token)
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
-        """One receipt for each delivery, in order."""
+    async def send(self, batch: Sequence[Outgoing], patience: Patience | None = None) -> list[Said]:
+        """One receipt for each delivery, in order; with `patience`, a future for those that are late."""
         until = asyncio.get_running_loop().time() + self._settings.timeout
         wanted = [request(outgoing) for outgoing in batch]
-        said = iter(await self._sent([one for one in wanted if not isinstance(one, Receipt)], until))
+        to_send = [one for one in wanted if not isinstance(one, Receipt)]
+        said = iter(await self._sent(to_send, until, patience))
         return [one if isinstance(one, Receipt) else next(said) for one in wanted]
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""
         await self._over.close()
 
-    async def _sent(self, wanted: list[NotificationRequest], until: float) -> list[Receipt]:
+    async def _sent(
+        self, wanted: list[NotificationRequest], until: float, patience: Patience | None
+    ) -> list[Said]:
         """Send; once more what met an expired token, which accepts nothing, so it repeats nothing."""
         used = self._token.get_header()
-        ends = await self._over.send(wanted, until)
+        ends = await self._over.send(wanted, until, patience)
         if expired := [at for at, end in enumerate(ends) if _met_expired_token(end)]:
             self._token.renew(used)
-            again = await self._over.send([wanted[at] for at in expired], until)
+            again = await self._over.send([wanted[at] for at in expired], until, patience)
             for at, end in zip(expired, again, strict=True):
                 ends[at] = end
-        return [wire.unanswered(end) if isinstance(end, Unanswered) else receipt(end) for end in ends]
+        return [then(end, _said) if isinstance(end, asyncio.Future) else _said(end) for end in ends]
 
 
-def _met_expired_token(end: NotificationResult | Unanswered) -> bool:
+def _said(end: NotificationResult | Unanswered) -> Receipt:
+    return wire.unanswered(end) if isinstance(end, Unanswered) else receipt(end)
+
+
+def _met_expired_token(end: object) -> bool:
     return isinstance(end, NotificationResult) and end.description == "ExpiredProviderToken"

@@ -13,7 +13,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,9 +28,10 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
-from msgxc.http2 import Unanswered
+from msgxc.http2 import Patience, Unanswered
 from msgxc.providers.apns_token import ApnsSettings, Token, read_result
 from msgxc.providers.http import trusted
+from msgxc.providers.late import nearly
 from msgxc.providers.wire import Lost, NotSent
 
 # Every failure comes back as a receipt; the library would log one line for each message of an outage.
@@ -44,10 +45,10 @@ RECONNECT_SECONDS = 1.0  # not sooner after a failed connection: fast reconnecti
 class _Stream:
     """One request under way."""
 
-    request: NotificationRequest
-    done: asyncio.Future[NotificationResult]
+    request: NotificationRequest = field(repr=False)
+    done: asyncio.Future[NotificationResult] = field(repr=False)
     status: str = ""
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 class Connection(APNsTLSClientProtocol):
@@ -283,10 +284,11 @@ class Library:
         self.pool: Pool | None = None
 
     async def send(
-        self, wanted: Sequence[NotificationRequest], until: float
-    ) -> list[NotificationResult | Unanswered]:
-        """How each request ended, in order, at a time of the event loop at the latest."""
-        return list(await asyncio.gather(*(self._one(one, until) for one in wanted)))
+        self, wanted: Sequence[NotificationRequest], until: float, patience: Patience | None = None
+    ) -> list[NotificationResult | Unanswered | asyncio.Future[NotificationResult | Unanswered]]:
+        """How each request ended, in order, at a time of the event loop at the latest; with `patience`, those
+        that are later than the others are futures."""
+        return await nearly([self._one(one, until) for one in wanted], patience)
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""

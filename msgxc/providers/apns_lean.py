@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from aioapns.common import NotificationRequest, NotificationResult, PushType
 
-from msgxc.http2 import Client, Head, Limits, Request, Result, Unanswered, post_head
+from msgxc.http2 import Client, Head, Limits, Patience, Request, Result, Unanswered, post_head
 from msgxc.providers.apns_token import ApnsSettings, Token, read_result
 from msgxc.providers.http import trusted
+from msgxc.providers.late import then
 
+End = NotificationResult | Unanswered
 _OWN = ("apns-expiration", "apns-id", "apns-collapse-id")
 
 
@@ -24,11 +27,13 @@ class Lean:
         self.client: Client | None = None
 
     async def send(
-        self, wanted: Sequence[NotificationRequest], until: float
-    ) -> list[NotificationResult | Unanswered]:
-        """How each request ended, in order, at a time of the event loop at the latest."""
+        self, wanted: Sequence[NotificationRequest], until: float, patience: Patience | None = None
+    ) -> list[End | asyncio.Future[End]]:
+        """How each request ended, in order, at a time of the event loop at the latest; with `patience`, those
+        that are later than the others are futures."""
         authorization, now = self._token.get_header(), int(time.time())
-        ends = await self._open().send([self._request(one, authorization, now) for one in wanted], until)
+        requests = [self._request(one, authorization, now) for one in wanted]
+        ends = await self._open().send_some(requests, until, patience)
         return [_result(one.notification_id, end) for one, end in zip(wanted, ends, strict=True)]
 
     async def close(self) -> None:
@@ -71,9 +76,12 @@ class Lean:
         return self.client
 
 
-def _result(notification_id: str, end: Result) -> NotificationResult | Unanswered:
+def _result(notification_id: str, end: Result | asyncio.Future[Result]) -> Any:
+    """An end, or a future of one."""
     if isinstance(end, Unanswered):
         return end
+    if isinstance(end, asyncio.Future):
+        return then(end, lambda said: _result(notification_id, said))
     if end.status == 200:
         return NotificationResult(notification_id, "200")
     return read_result(notification_id, str(end.status), end.body)

@@ -14,17 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sendgrid import SendGridAPIClient
 
 from msgxc.errors import WrongSettings
+from msgxc.http2 import Patience
 from msgxc.model import Channel, Email, Outcome, Outgoing, Reason, Receipt
 from msgxc.providers import wire
 from msgxc.providers.email_batch import BATCH, FEW, Joined, by_shape, join, lots
 from msgxc.providers.email_document import document
 from msgxc.providers.email_draft import draft
+from msgxc.providers.late import Said, nearly, then
 from msgxc.providers.mailbox import mailbox
 from msgxc.providers.one_url import OneUrl
 from msgxc.providers.waiting import rate_limit_reset, retry_after
@@ -77,13 +80,14 @@ WRONG_ADDRESS = Receipt(Outcome.REFUSED, Reason.INVALID_ADDRESS, code="400")
 CONTENT_LIMIT = 20_000_000  # bytes of one email; a request has 30 MB with everything
 _NAMED = re.compile(r"personalizations[.\[](\d+)")
 
-#: The HTTP status says it all; 500, 502 and 504 may have been accepted and are DOUBT.
+#: The HTTP status says it all; what 500, 502 and 504 answer may have been accepted.
 STATUSES: Mapping[int, tuple[Outcome, Reason]] = {
     **dict.fromkeys((400, 404, 405, 415), (Outcome.REFUSED, Reason.MALFORMED)),
     **dict.fromkeys((401, 403), (Outcome.BLOCKED, Reason.CREDENTIALS)),
     413: (Outcome.REFUSED, Reason.TOO_LARGE),
     429: (Outcome.LATER, Reason.THROTTLED),
     503: (Outcome.LATER, Reason.UNAVAILABLE),
+    **dict.fromkeys((500, 502, 504), (Outcome.DOUBT, Reason.UNAVAILABLE)),
 }
 
 
@@ -145,17 +149,24 @@ class SendGridEmail:
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
-        """One receipt for each delivery, in order."""
-        receipts: dict[int, Receipt] = {}
+    async def send(self, batch: Sequence[Outgoing], patience: Patience | None = None) -> list[Said]:
+        """One receipt for each delivery, in order; with `patience`, a future for each of those whose request
+        is late. What one request carries is late together."""
+        receipts: dict[int, Said] = {}
         to = [mailbox(outgoing.target.address) for outgoing in batch]
         for index, outgoing in enumerate(batch):
             if refused := refusal(outgoing, to[index]):
                 receipts[index] = refused
         until = asyncio.get_running_loop().time() + self._settings.timeout
         rest = [index for index in range(len(batch)) if index not in receipts]
-        for found in await asyncio.gather(*(self._lot(batch, to, lot, until) for lot in lots(batch, rest))):
-            receipts.update(found)
+        parted = await asyncio.gather(*(self._parted(batch, to, lot) for lot in lots(batch, rest)))
+        requests = [request for some in parted for request in some]
+        ends = await nearly([self._request(carried, body, until) for carried, body in requests], patience)
+        for (carried, _), end in zip(requests, ends, strict=True):
+            if isinstance(end, asyncio.Future):
+                receipts.update((index, then(end, itemgetter(index))) for index in carried)
+            else:
+                receipts.update(end)
         return [receipts[index] for index in range(len(batch))]
 
     async def close(self) -> None:
@@ -164,21 +175,19 @@ class SendGridEmail:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
         await self._mail_send.close()
 
-    async def _lot(
-        self, batch: Sequence[Outgoing], to: Sequence[str], lot: Sequence[int], until: float
-    ) -> dict[int, Receipt]:
-        """Send what may share requests; `lot` holds indexes into `batch`."""
+    async def _parted(
+        self, batch: Sequence[Outgoing], to: Sequence[str], lot: Sequence[int]
+    ) -> list[tuple[list[int], dict[str, Any]]]:
+        """What may share requests, as few of them: whom each carries, and its body. `lot` holds indexes into
+        `batch`."""
         these, boxes = [batch[index] for index in lot], [to[index] for index in lot]
         emails: list[Any] = [outgoing.content for outgoing in these]
         joined, rest = by_shape(emails)
         joined += await self._joined(emails, rest)
-        calls = (
-            self._request(
-                [lot[member] for member in one.members], document(these, boxes, one, self._settings), until
-            )
+        return [
+            ([lot[member] for member in one.members], document(these, boxes, one, self._settings))
             for one in joined
-        )
-        return {index: said for found in await asyncio.gather(*calls) for index, said in found.items()}
+        ]
 
     async def _joined(self, emails: Sequence[Email], rest: Sequence[int]) -> list[Joined]:
         """Emails that have to be compared: many in a thread, so that nothing else waits for it."""

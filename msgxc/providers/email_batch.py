@@ -9,7 +9,7 @@ Source: twilio.com/docs/sendgrid, "Mail Send" and its errors and limitations, "S
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 
 from msgxc.model import Email, Outgoing, Shape
@@ -27,9 +27,9 @@ class Joined:
     """One request's content. `members` are indexes into the emails; `values` the substitutions of each."""
 
     members: tuple[int, ...]
-    html: str
-    text: str
-    values: tuple[Mapping[str, str], ...]
+    html: str = field(repr=False)
+    text: str = field(repr=False)
+    values: tuple[Mapping[str, str], ...] = field(repr=False)
 
 
 def lots(batch: Sequence[Outgoing], among: Iterable[int]) -> list[list[int]]:

@@ -5,6 +5,7 @@ Source: twilio.com/docs/sendgrid, "Mail Send"; RFC 8058 (one-click unsubscribe).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from msgxc.providers.email_batch import Joined
 
 if TYPE_CHECKING:
     from msgxc.providers.email import EmailSettings
+
+#: Runs of line ends, NUL and other control characters: none stands in a header (RFC 5322 section 2.2).
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def document(
@@ -68,4 +72,4 @@ def _personalization(
 
 def _line(subject: str) -> str:
     """A subject on one line."""
-    return subject if subject.isprintable() else " ".join(wire.clean(subject).splitlines())
+    return subject if subject.isprintable() else _CONTROL.sub(" ", wire.clean(subject))

@@ -20,12 +20,13 @@ from google.auth.exceptions import GoogleAuthError
 from pyfcm import FCMNotification
 
 from msgxc.errors import WrongSettings
-from msgxc.http2 import Answer, Head, Request, Result, post_head
-from msgxc.model import Channel, Outcome, Outgoing, Push, Reason, Receipt, Urgency
+from msgxc.http2 import Answer, Head, Patience, Request, Result, post_head
+from msgxc.model import Channel, Options, Outcome, Outgoing, Push, Reason, Receipt, Urgency
 from msgxc.providers import wire
 from msgxc.providers.fcm_token import AccessToken, credentials
 from msgxc.providers.http import Http
 from msgxc.providers.keys import key_text
+from msgxc.providers.late import Said, then
 from msgxc.providers.lean import Lean
 from msgxc.providers.waiting import retry_after
 
@@ -77,8 +78,8 @@ def from_sandbox(endpoints: Endpoints, timeout: float) -> FcmSettings:
 
 PAYLOAD_LIMIT = 4096  # bytes of the keys and values of notification and data
 LONGEST_TTL = 2_419_200  # seconds: 28 days
-#: Urgency to android.priority; HIGH may wake the device, and is for what the person must see now.
-PRIORITY = {Urgency.VERY_LOW: "NORMAL", Urgency.LOW: "NORMAL", Urgency.NORMAL: "NORMAL", Urgency.HIGH: "HIGH"}
+#: Urgency to android.priority of what is seen; what is not is NORMAL: docs/urgency.md has the reason.
+PRIORITY = {Urgency.VERY_LOW: "NORMAL", Urgency.LOW: "NORMAL", Urgency.NORMAL: "HIGH", Urgency.HIGH: "HIGH"}
 
 _BLOCKED = (Outcome.BLOCKED, Reason.CREDENTIALS)
 _LATER = (Outcome.LATER, Reason.UNAVAILABLE)
@@ -91,7 +92,7 @@ CODES: Mapping[str, tuple[Outcome, Reason]] = {
     "QUOTA_EXCEEDED": (Outcome.LATER, Reason.THROTTLED),
     "UNAVAILABLE": _LATER,
     "INTERNAL": _LATER,
-    "THIRD_PARTY_AUTH_ERROR": _BLOCKED,
+    "THIRD_PARTY_AUTH_ERROR": (Outcome.REFUSED, Reason.MISMATCH),  # this token is an iPhone's or a browser's
     "UNAUTHENTICATED": _BLOCKED,
     "PERMISSION_DENIED": _BLOCKED,
     "RESOURCE_EXHAUSTED": (Outcome.LATER, Reason.THROTTLED),
@@ -127,26 +128,58 @@ def parts(outgoing: Outgoing) -> dict[str, Any] | Receipt:
     title, body, image = wire.clean(content.title), wire.clean(content.body), wire.clean(content.image)
     data = _data(content, outgoing)
     pairs = [("title", title), ("body", body), ("image", image), *data.items()]
+    ttl, shown = outgoing.ttl, dict[str, Any](tag=outgoing.collapse)
+    if content.options is not None:
+        ttl = ttl if content.options.ttl is None else content.options.ttl
+        shown |= android(content.options)
+        pairs += [(name, text) for name, text in shown.items() if isinstance(text, str)]
+        pairs += [(name, text) for name, some in shown.items() if isinstance(some, list) for text in some]
+    silent = not (title or body)
     if not wire.fits([text for pair in pairs if pair[1] for text in pair], PAYLOAD_LIMIT):
         return wire.TOO_LARGE
     return {
         "fcm_token": token,
-        "notification_title": title,
-        "notification_body": body,
+        # Android shows the text itself where there is one, and looks for no key then.
+        "notification_title": "" if "title_loc_key" in shown else title,
+        "notification_body": "" if "body_loc_key" in shown else body,
         "notification_image": image,
         "data_payload": data,
         "android_config": {
-            "priority": PRIORITY[outgoing.urgency],
-            "ttl": f"{min(max(outgoing.ttl, 0), LONGEST_TTL)}s",
-            "notification": {"tag": outgoing.collapse},
+            "priority": "NORMAL" if silent else PRIORITY[outgoing.urgency],
+            "ttl": f"{min(max(ttl, 0), LONGEST_TTL)}s",
+            **({} if silent else {"notification": shown}),
         },
     }
+
+
+#: Fields of Options that AndroidNotification calls the same; and others, with what is made of them.
+ANDROID = ("sound", "tag", "channel_id", "color", "icon", "click_action", "ticker", "sticky", "local_only")
+
+
+def android(chosen: Options) -> dict[str, Any]:
+    """What Android shows besides the words: fields of AndroidNotification."""
+    found = {name: value for name in ANDROID if (value := getattr(chosen, name)) not in (None, "")}
+    count = chosen.badge if chosen.notification_count is None else chosen.notification_count
+    if count is not None:
+        found["notification_count"] = count
+    if chosen.visibility:
+        found["visibility"] = chosen.visibility.upper()
+    if chosen.notification_priority:
+        found["notification_priority"] = f"PRIORITY_{chosen.notification_priority.upper()}"
+    for part in ("title", "body"):
+        if key := getattr(chosen, f"{part}_loc_key"):
+            found[f"{part}_loc_key"] = key
+            if args := getattr(chosen, f"{part}_loc_args"):
+                found[f"{part}_loc_args"] = [wire.clean(one) for one in args]
+    if chosen.vibrate:
+        found["vibrate_timings"] = [f"{one // 1000}.{one % 1000:03d}s" for one in chosen.vibrate]
+    return {name: wire.clean(value) if isinstance(value, str) else value for name, value in found.items()}
 
 
 def _data(content: Push, outgoing: Outgoing) -> dict[str, str]:
     """What the app gets for itself."""
     named = {"msgxc_delivery": str(outgoing.delivery), **wire.receipt_of(outgoing, "msgxc_receipt")}
-    data = {"url": content.url, **content.data, **named} if content.url else {**content.data, **named}
+    data = {**content.data, "url": content.url, **named} if content.url else {**content.data, **named}
     if "".join([*data, *data.values()]).isascii():
         return data
     return {wire.clean(name): wire.clean(value) for name, value in data.items()}
@@ -211,11 +244,12 @@ class Fcm:
         self._over = way(ca=settings.ca, connections=settings.connections, timeout=settings.timeout)
         self._head = ("", post_head("", {}, ()))  # a token, and what all requests with it have in common
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
-        """One receipt for each delivery, in order."""
+    async def send(self, batch: Sequence[Outgoing], patience: Patience | None = None) -> list[Said]:
+        """One receipt for each delivery, in order; with `patience`, a future for those that are late."""
         until = asyncio.get_running_loop().time() + self._settings.timeout
         wanted = [self._body(outgoing) for outgoing in batch]
-        said = iter(await self._sent([one for one in wanted if not isinstance(one, Receipt)], until))
+        to_send = [one for one in wanted if not isinstance(one, Receipt)]
+        said = iter(await self._sent(to_send, until, patience))
         return [one if isinstance(one, Receipt) else next(said) for one in wanted]
 
     async def close(self) -> None:
@@ -228,28 +262,35 @@ class Fcm:
         body: bytes | Receipt = wanted if isinstance(wanted, Receipt) else self._fcm.parse_payload(**wanted)
         return body
 
-    async def _sent(self, bodies: list[bytes], until: float) -> list[Receipt]:
+    async def _sent(self, bodies: list[bytes], until: float, patience: Patience | None) -> list[Said]:
         """Send; once more with a new token what met a 401, which accepts nothing."""
         if not bodies:
             return []
         token = await self._token.get(until)
-        ends = await self._post(bodies, token, until)
+        ends = await self._post(bodies, token, until, patience)
         if expired := [at for at, end in enumerate(ends) if isinstance(end, Answer) and end.status == 401]:
             token = await self._token.get(until, stale=str(token))
-            again = await self._post([bodies[at] for at in expired], token, until)
+            again = await self._post([bodies[at] for at in expired], token, until, patience)
             for at, end in zip(expired, again, strict=True):
                 ends[at] = end
         now = self._clock()
-        return [end if isinstance(end, Receipt) else wire.ended(end, receipt, now) for end in ends]
+        return [end if isinstance(end, Receipt) else self._said(end, now) for end in ends]
 
-    async def _post(self, bodies: list[bytes], token: str | Receipt, until: float) -> list[Result | Receipt]:
+    def _said(self, end: Result | asyncio.Future[Result], now: datetime) -> Said:
+        if isinstance(end, asyncio.Future):
+            return then(end, lambda said: wire.ended(said, receipt, self._clock()))
+        return wire.ended(end, receipt, now)
+
+    async def _post(
+        self, bodies: list[bytes], token: str | Receipt, until: float, patience: Patience | None
+    ) -> list[Result | Receipt | asyncio.Future[Result]]:
         """How each request ended; where there is no token, its refusal."""
         if isinstance(token, Receipt):
             return [token] * len(bodies)
         at = urlsplit(self._fcm.fcm_end_point)
         head, path = self._head_with(token, at.netloc), at.path.encode()
         requests = [Request(head, path, (b"%d" % len(body),), body) for body in bodies]
-        return [*await self._over.post_each(f"https://{at.netloc}", requests, until)]
+        return [*await self._over.post_each(f"https://{at.netloc}", requests, until, patience)]
 
     def _head_with(self, token: str, authority: str) -> Head:
         if self._head[0] != token:

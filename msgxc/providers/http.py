@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from msgxc.http2 import Answer, Request, Result, Unanswered
+from msgxc.http2 import Answer, Patience, Request, Result, Unanswered
+from msgxc.providers.late import nearly
 from msgxc.providers.wire import Lost, NotSent
 
 BODY_LIMIT = 65_536  # bytes of an answer that are read; providers' answers have a few hundred
@@ -57,9 +58,12 @@ class Http:
             raise (Lost if written.headers else NotSent)(type(failure).__name__) from None
         return Answer(response.status, response.headers, await _read(response))
 
-    async def post_each(self, origin: str, requests: Sequence[Request], until: float) -> list[Result]:
-        """Send to `https://host[:port]`, until a time of the event loop; how each ended, in order."""
-        return list(await asyncio.gather(*(self._one(origin, request, until) for request in requests)))
+    async def post_each(
+        self, origin: str, requests: Sequence[Request], until: float, patience: Patience | None = None
+    ) -> list[Result | asyncio.Future[Result]]:
+        """Send to `https://host[:port]`, until a time of the event loop; how each ended, in order; with
+        `patience`, those that are later than the others are futures."""
+        return await nearly([self._one(origin, request, until) for request in requests], patience)
 
     async def _one(self, origin: str, request: Request, until: float) -> Result:
         url, left = origin + request.path.decode("ascii"), until - asyncio.get_running_loop().time()

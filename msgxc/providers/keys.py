@@ -33,9 +33,13 @@ def key_text(name: str, value: str) -> str:
         return value.strip() if value.lstrip().startswith("{") else value.replace("\\n", "\n").strip()
     try:
         path = Path(value).expanduser()
-        return path.read_text(encoding="utf-8").strip() if _is_file(path) else value.strip()
+        if _is_file(path):
+            return path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError, RuntimeError):
         raise WrongSettings(f"{name}: the file cannot be read") from None
+    if value.startswith(("/", "~", "./", "../")) or path.suffix in (".p8", ".pem", ".json", ".key"):
+        raise WrongSettings(f"{name}: there is no such file")
+    return value.strip()
 
 
 def _is_file(path: Path) -> bool:

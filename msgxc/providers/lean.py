@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from msgxc.http2 import Client, Limits, Pace, Request, Result, Unanswered
+from msgxc.http2 import Client, Limits, Pace, Patience, Request, Result, Unanswered
 from msgxc.providers.http import Http, trusted
 
 ORIGINS = 64  # with connections at once; the one that was not used for longest goes
@@ -28,13 +28,16 @@ class Lean:
         self._tls: ssl.SSLContext | None = None
         self.clients: dict[str, Client] = {}
 
-    async def post_each(self, origin: str, requests: Sequence[Request], until: float) -> list[Result]:
-        """Send to `https://host[:port]`, until a time of the event loop; how each ended, in order."""
+    async def post_each(
+        self, origin: str, requests: Sequence[Request], until: float, patience: Patience | None = None
+    ) -> list[Result | asyncio.Future[Result]]:
+        """Send to `https://host[:port]`, until a time of the event loop; how each ended, in order; with
+        `patience`, those that are later than the others are futures."""
         client = self._client(origin)
-        ends = await client.send(requests, until)
+        ends = await client.send_some(requests, until, patience)
         if client.speaks_other:
             left = [at for at, end in enumerate(ends) if end is Unanswered.NOT_PROCESSED]
-            over = await self._http.post_each(origin, [requests[at] for at in left], until)
+            over = await self._http.post_each(origin, [requests[at] for at in left], until, patience)
             for at, end in zip(left, over, strict=True):
                 ends[at] = end
         return ends

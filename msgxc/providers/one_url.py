@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgxc import http1
-from msgxc.http2 import Request, Result, post_head
+from msgxc.http2 import Patience, Request, Result, post_head
 from msgxc.providers.http import trusted
 
 
@@ -31,6 +32,12 @@ class OneUrl:
     async def send(self, bodies: Iterable[bytes], until: float) -> list[Result]:
         """How each request ended, in order, at a time of the event loop at the latest."""
         return await self._client.send([self.request(body) for body in bodies], until)
+
+    async def send_some(
+        self, bodies: Iterable[bytes], until: float, patience: Patience | None
+    ) -> list[Result | asyncio.Future[Result]]:
+        """The same; with `patience`, those that are later than the others are futures."""
+        return await self._client.send_some([self.request(body) for body in bodies], until, patience)
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""

@@ -18,9 +18,11 @@ from urllib.parse import quote, urlsplit
 from twilio.rest import Client
 
 from msgxc.errors import WrongSettings
+from msgxc.http2 import Patience, Result
 from msgxc.model import Channel, Outcome, Outgoing, Reason, Receipt, Sms
 from msgxc.providers import wire
 from msgxc.providers.keys import all_or_none
+from msgxc.providers.late import Said, then
 from msgxc.providers.sms_lean import Lean
 from msgxc.providers.sms_library import Library
 from msgxc.providers.waiting import retry_after
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
 
 # -- settings -----------------------------------------------------------------------------------------------
 
+CONNECTIONS = 100  # at most; a slow call has one of its own as long as it takes
 CALLBACK_PATH = "/hooks/twilio"  # where the exchange takes status callbacks, below its public URL
 
 
 @dataclass(frozen=True, slots=True)
 class SmsSettings:
-    """`sender` is an E.164 number or a messaging service (MG…); `callback` gets `?delivery=`, "" for none."""
+    """`sender` is one that `SENDER` knows; `callback` gets `?delivery=`, "" for none."""
 
     account_sid: str
     auth_token: str = field(repr=False)
@@ -47,6 +50,15 @@ class SmsSettings:
     timeout: float = 10.0
     connections: int = 100
     transport: Literal["lean", "library"] = "lean"
+    #: What follows from the sender: its form field, and what `To` begins with to be of the same channel.
+    sender_field: str = field(init=False)
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = SENDER.fullmatch(self.sender)
+        service, channel = (found["service"], found["channel"]) if found else (None, None)
+        object.__setattr__(self, "sender_field", "MessagingServiceSid" if service else "From")
+        object.__setattr__(self, "prefix", channel or "")
 
 
 def from_settings(settings: Settings) -> SmsSettings | None:
@@ -64,8 +76,12 @@ def from_settings(settings: Settings) -> SmsSettings | None:
         return None
     if not re.fullmatch(r"AC[0-9a-f]{32}", settings.twilio_account_sid):
         raise WrongSettings("MSGXC_TWILIO_ACCOUNT_SID: AC and 32 hexadecimal digits")
-    if not (NUMBER.fullmatch(settings.twilio_from) or settings.twilio_from.startswith("MG")):
-        raise WrongSettings("MSGXC_TWILIO_FROM: a number as +15005550006, or a messaging service as MG…")
+    if not SENDER.fullmatch(settings.twilio_from):
+        raise WrongSettings(
+            "MSGXC_TWILIO_FROM: a number as +15005550006, a short code of 3 to 8 digits, a name of up to 11 "
+            "letters, digits and blanks with a letter among them, a messaging service as MG and 32 "
+            "hexadecimal digits, whatsapp:+15005550006, or rcs: and the agent's name"
+        )
     host = urlsplit(settings.public_url).hostname or ""
     public = "." in host and not host.replace(".", "").isdigit()
     return SmsSettings(
@@ -74,7 +90,7 @@ def from_settings(settings: Settings) -> SmsSettings | None:
         sender=settings.twilio_from,
         callback=settings.public_url.rstrip("/") + CALLBACK_PATH if public else "",
         timeout=settings.provider_timeout,
-        connections=min(settings.in_flight, 100),
+        connections=min(settings.in_flight + settings.slow_calls, CONNECTIONS),
         transport=settings.transport,
     )
 
@@ -90,6 +106,12 @@ def from_sandbox(endpoints: Endpoints, timeout: float) -> SmsSettings:
 # -- wire ---------------------------------------------------------------------------------------------------
 
 NUMBER = re.compile(r"\+[1-9][0-9]{1,14}")  # E.164
+#: What Twilio takes as `From`: a number, a short code, an alphanumeric sender, a channel address; and the
+#: messaging service, which has a field of its own. Messages resource; "Alphanumeric Sender ID".
+SENDER = re.compile(
+    r"\+[1-9][0-9]{4,14}|[0-9]{3,8}|(?=[^A-Za-z]*[A-Za-z])(?! )[A-Za-z0-9 &+_-]{1,11}(?<! )"
+    r"|(?P<service>MG[0-9a-fA-F]{32})|(?P<channel>whatsapp:|rcs:)(\+[1-9][0-9]{4,14}|(?<=rcs:)[A-Za-z0-9_.-]{1,100})"
+)
 TEXT_LIMIT = 1600  # characters
 VALIDITY = (6, 36_000)  # seconds that a message may wait in Twilio's queue; more than 5 is advised
 
@@ -98,6 +120,7 @@ _OURS = (Outcome.REFUSED, Reason.MALFORMED)
 _REJECTED = (Outcome.REFUSED, Reason.REJECTED)
 _BLOCKED = (Outcome.BLOCKED, Reason.CREDENTIALS)
 _THROTTLED = (Outcome.LATER, Reason.THROTTLED)
+_MISMATCH = (Outcome.REFUSED, Reason.MISMATCH)  # of everybody: then our sender is the wrong one
 
 #: Twilio's error codes; they change, so for the others the HTTP status holds.
 CODES: Mapping[int, tuple[Outcome, Reason]] = {
@@ -112,17 +135,18 @@ CODES: Mapping[int, tuple[Outcome, Reason]] = {
     21602: _OURS,  # no body
     21603: _BLOCKED,  # no `From`
     21604: _OURS,  # no `To`
-    21606: _BLOCKED,  # `From` is not ours
+    21606: _MISMATCH,  # `From` is not ours, or cannot send to this destination
     21608: _REJECTED,  # a trial account sends to verified numbers only
     21609: _OURS,  # the callback is no URL
     21610: (Outcome.REFUSED, Reason.STOPPED),  # the person replied STOP
     21611: _THROTTLED,  # the sender's queue is full
-    21612: _REJECTED,  # no route from this sender to this number
+    21612: _MISMATCH,  # no route from this sender to this number
     21614: _INVALID,  # not a mobile number
     21617: (Outcome.REFUSED, Reason.TOO_LARGE),
     21635: _INVALID,  # a landline
-    21659: _BLOCKED,  # `From` is not a Twilio number
+    21659: _MISMATCH,  # `From` is not a Twilio number, or a short code of another country
     21660: _BLOCKED,  # `From` belongs to another account
+    21910: _MISMATCH,  # `From` and `To` are not of the same channel
     21703: _BLOCKED,  # the messaging service has no senders
 }
 STATUSES: Mapping[int, tuple[Outcome, Reason]] = {
@@ -145,10 +169,9 @@ def form(outgoing: Outgoing, settings: SmsSettings) -> dict[str, str] | Receipt:
         return wire.INVALID_ADDRESS
     if len(content.text) > TEXT_LIMIT:
         return wire.TOO_LARGE
-    sender = "MessagingServiceSid" if settings.sender.startswith("MG") else "From"
     fields = {
-        "To": number,
-        sender: settings.sender,
+        "To": settings.prefix + number,
+        settings.sender_field: settings.sender,
         "Body": wire.clean(content.text),
         "ValidityPeriod": str(min(max(outgoing.ttl, VALIDITY[0]), VALIDITY[1])),
     }
@@ -205,13 +228,18 @@ class TwilioSms:
             timeout=settings.timeout,
         )
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
-        """One receipt for each delivery, in order."""
+    async def send(self, batch: Sequence[Outgoing], patience: Patience | None = None) -> list[Said]:
+        """One receipt for each delivery, in order; with `patience`, a future for those that are late."""
         until = asyncio.get_running_loop().time() + self._settings.timeout
         wanted = [form(outgoing, self._settings) for outgoing in batch]
-        ends = iter(await self._over.send([one for one in wanted if not isinstance(one, Receipt)], until))
-        now = self._clock()
-        return [one if isinstance(one, Receipt) else wire.ended(next(ends), receipt, now) for one in wanted]
+        to_send = [one for one in wanted if not isinstance(one, Receipt)]
+        ends = iter(await self._over.send(to_send, until, patience))
+        return [one if isinstance(one, Receipt) else self._said(next(ends)) for one in wanted]
+
+    def _said(self, end: Result | asyncio.Future[Result]) -> Said:
+        if isinstance(end, asyncio.Future):
+            return then(end, lambda said: wire.ended(said, receipt, self._clock()))
+        return wire.ended(end, receipt, self._clock())
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""

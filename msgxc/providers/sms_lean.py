@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from twilio.rest import Client as Twilio
 
-from msgxc.http2 import Request, Result
+from msgxc.http2 import Patience, Request, Result
 from msgxc.providers.one_url import OneUrl
 from msgxc.providers.wire import form_value
 
@@ -43,9 +44,12 @@ class Lean:
         url = twilio.get_hostname(uri)
         self._messages = OneUrl(url, fields, ca=ca, connections=connections, timeout=timeout)
 
-    async def send(self, forms: Sequence[Mapping[str, str]], until: float) -> list[Result]:
-        """How each request ended, in order, at a time of the event loop at the latest."""
-        return await self._messages.send(map(encoded, forms), until)
+    async def send(
+        self, forms: Sequence[Mapping[str, str]], until: float, patience: Patience | None = None
+    ) -> list[Result | asyncio.Future[Result]]:
+        """How each request ended, in order, at a time of the event loop at the latest; with `patience`, those
+        that are later than the others are futures."""
+        return await self._messages.send_some(map(encoded, forms), until, patience)
 
     def request(self, form: Mapping[str, str]) -> Request:
         """What leaves for one form."""

@@ -13,8 +13,9 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client as Twilio
 
-from msgxc.http2 import Answer, Result, Unanswered
+from msgxc.http2 import Answer, Patience, Result, Unanswered
 from msgxc.providers.http import Http
+from msgxc.providers.late import nearly
 from msgxc.providers.wire import Lost, NotSent
 
 
@@ -28,9 +29,12 @@ class Library:
         self._http = Http(ca=ca, connections=connections, timeout=timeout)
         twilio.http_client = _Door(self._http)
 
-    async def send(self, forms: Sequence[Mapping[str, str]], until: float) -> list[Result]:
-        """How each request ended, in order, at a time of the event loop at the latest."""
-        return list(await asyncio.gather(*(self._one(form, until) for form in forms)))
+    async def send(
+        self, forms: Sequence[Mapping[str, str]], until: float, patience: Patience | None = None
+    ) -> list[Result | asyncio.Future[Result]]:
+        """How each request ended, in order, at a time of the event loop at the latest; with `patience`, those
+        that are later than the others are futures."""
+        return await nearly([self._one(form, until) for form in forms], patience)
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from msgxc import http2
+from msgxc.endpoint import is_allowed, origin
 from msgxc.errors import WrongSettings
-from msgxc.model import Channel, Outcome, Outgoing, Push, Reason, Receipt, Urgency
+from msgxc.model import Channel, Options, Outcome, Outgoing, Push, Reason, Receipt, Urgency
 from msgxc.providers import wire
 from msgxc.providers.encryption import (
     PLAINTEXT_LIMIT,
@@ -24,11 +25,11 @@ from msgxc.providers.encryption import (
     encrypt_by_pywebpush,
     subscriber,
 )
-from msgxc.providers.endpoint import is_allowed, origin
 from msgxc.providers.http import Http
 from msgxc.providers.keys import all_or_none, key_text
+from msgxc.providers.late import Said, then
 from msgxc.providers.lean import Lean
-from msgxc.providers.vapid import Vapid
+from msgxc.providers.vapid import Vapid, is_contact
 from msgxc.providers.waiting import retry_after
 
 if TYPE_CHECKING:
@@ -62,10 +63,15 @@ def from_settings(settings: Settings) -> WebPushSettings | None:
     if not all_or_none({"MSGXC_VAPID_PRIVATE_KEY": key, "MSGXC_VAPID_CONTACT": contact}):
         return None
     text = key_text("MSGXC_VAPID_PRIVATE_KEY", key)
+    if not is_contact(contact):
+        raise WrongSettings(
+            "MSGXC_VAPID_CONTACT: mailto: and one address that others can reach, as mailto:ops@example.org, "
+            "or an https URL; no blanks, names or < >"
+        )
     try:
-        Vapid(text, contact).headers("https://example.org", wire.utc_now())
+        Vapid(text, contact)
     except ValueError as failure:
-        raise WrongSettings(f"MSGXC_VAPID_PRIVATE_KEY, MSGXC_VAPID_CONTACT: {failure}") from None
+        raise WrongSettings(f"MSGXC_VAPID_PRIVATE_KEY: {failure}") from None
     hosts = tuple(host.strip().lower() for host in settings.webpush_hosts.split(",") if host.strip())
     return WebPushSettings(
         text,
@@ -108,31 +114,39 @@ STATUSES: Mapping[int, tuple[Outcome, Reason]] = {
     401: (Outcome.BLOCKED, Reason.CREDENTIALS),
     403: (Outcome.BLOCKED, Reason.CREDENTIALS),
     404: (Outcome.DEAD, Reason.UNREGISTERED),
+    406: (Outcome.LATER, Reason.THROTTLED),  # Microsoft's: too many to this channel
+    408: (Outcome.LATER, Reason.UNAVAILABLE),
     410: (Outcome.DEAD, Reason.UNREGISTERED),
     413: (Outcome.REFUSED, Reason.TOO_LARGE),
     429: (Outcome.LATER, Reason.THROTTLED),
     500: (Outcome.LATER, Reason.UNAVAILABLE),
     503: (Outcome.LATER, Reason.UNAVAILABLE),
 }
-#: In a 403: this one subscription was made with another VAPID key (Apple's and Google's words for it).
-OTHER_KEY = (b"VapidPkHashMismatch", b"do not correspond to the credentials")
+#: In a refusal: this one subscription was made with another VAPID key. Apple's word, Google's two sentences,
+#: and Mozilla's (autopush-rs, autoendpoint/src/error.rs: errno 109).
+OTHER_KEY = (
+    b"VapidPkHashMismatch",
+    b"do not correspond to the credentials",
+    b"does not correspond to the sender ID",
+    b"VAPID public key mismatch",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One push, not yet encrypted. `endpoint` is as the browser gave it."""
 
-    endpoint: str
+    endpoint: str = field(repr=False)
     keys: Subscriber
-    plaintext: bytes
+    plaintext: bytes = field(repr=False)
     ttl: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
 
 
 def request(outgoing: Outgoing, hosts: Iterable[str]) -> Request | Receipt:
     """The push for one delivery; or the receipt that refuses it here."""
     content, device = outgoing.content, outgoing.target.device
-    if not isinstance(content, Push):
+    if not isinstance(content, Push) or content.is_silent:  # a browser has to show something for each push
         return wire.MALFORMED
     if device is None or not is_allowed(device.token, hosts):
         return wire.INVALID_ADDRESS
@@ -143,7 +157,10 @@ def request(outgoing: Outgoing, hosts: Iterable[str]) -> Request | Receipt:
     if len(plaintext) > PLAINTEXT_LIMIT:
         return wire.TOO_LARGE
     headers = {"Urgency": URGENCY[outgoing.urgency], "Topic": outgoing.collapse}
-    return Request(device.token, keys, plaintext, max(outgoing.ttl, 0), headers)
+    ttl = outgoing.ttl
+    if content.options is not None and content.options.ttl is not None:
+        ttl = content.options.ttl
+    return Request(device.token, keys, plaintext, max(ttl, 0), headers)
 
 
 def payload(content: Push, outgoing: Outgoing) -> dict[str, Any]:
@@ -154,8 +171,28 @@ def payload(content: Push, outgoing: Outgoing) -> dict[str, Any]:
         **{name: value for name, value in (("url", content.url), ("image", content.image)) if value},
         **({"data": dict(content.data)} if content.data else {}),
         "tag": outgoing.collapse,
+        **({} if content.options is None else shown(content.options)),
         **{"delivery": str(outgoing.delivery), **wire.receipt_of(outgoing)},
     }
+
+
+#: Fields of Options, and what the options of showNotification are called; appBadge is for setAppBadge.
+SHOWN = {
+    "tag": "tag",
+    "web_icon": "icon",
+    "web_badge": "badge",
+    "badge": "appBadge",
+    "actions": "actions",
+    "require_interaction": "requireInteraction",
+    "renotify": "renotify",
+    "silent": "silent",
+    "vibrate": "vibrate",
+}
+
+
+def shown(chosen: Options) -> dict[str, Any]:
+    """What the browser shows besides the words."""
+    return {name: value for field, name in SHOWN.items() if (value := getattr(chosen, field)) is not None}
 
 
 def receipt(answer: wire.Answer, now: datetime) -> Receipt:
@@ -163,15 +200,20 @@ def receipt(answer: wire.Answer, now: datetime) -> Receipt:
     if answer.status in (200, 201, 202):
         return Receipt(Outcome.ACCEPTED, code=str(answer.status))
     code = str(answer.status)
-    if 300 <= answer.status < 400:
-        return Receipt(Outcome.REFUSED, Reason.REJECTED, code)
-    if answer.status == 403 and any(words in answer.body for words in OTHER_KEY):
+    if answer.status in (400, 401, 403) and _names_other_key(answer.body):
         return Receipt(Outcome.REFUSED, Reason.MISMATCH, code)
+    if 300 <= answer.status < 500 and answer.status not in STATUSES:  # RFC 9110 section 15.5: not done
+        return Receipt(Outcome.REFUSED, Reason.REJECTED, code)
     if answer.status not in STATUSES:
         return wire.unreadable(answer.status)
     outcome, reason = STATUSES[answer.status]
     wait = retry_after(answer.headers, now) if outcome is Outcome.LATER else None
     return Receipt(outcome, reason, code, retry_after=wait)
+
+
+def _names_other_key(body: bytes) -> bool:
+    """Whether a refusal is about the key that this one subscription was made with."""
+    return any(words in body for words in OTHER_KEY) or wire.from_json(body).get("errno") == 109
 
 
 # -- sending ------------------------------------------------------------------------------------------------
@@ -192,38 +234,47 @@ class WebPush:
         self._over = way(ca=settings.ca, connections=settings.connections, timeout=settings.timeout)
         self._heads: dict[tuple[str, str, str], http2.Head] = {}
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
-        """One receipt for each delivery, in order."""
+    async def send(self, batch: Sequence[Outgoing], patience: http2.Patience | None = None) -> list[Said]:
+        """One receipt for each delivery, in order; with `patience`, a future for those that are late."""
         until = asyncio.get_running_loop().time() + self._settings.timeout
         wanted = [request(outgoing, self._settings.hosts) for outgoing in batch]
-        said = iter(await self._sent([one for one in wanted if not isinstance(one, Receipt)], until))
+        to_send = [one for one in wanted if not isinstance(one, Receipt)]
+        said = iter(await self._sent(to_send, until, patience))
         return [one if isinstance(one, Receipt) else next(said) for one in wanted]
 
     async def close(self) -> None:
         """Close the connections; a later send opens new ones."""
         await self._over.close()
 
-    async def _sent(self, wanted: list[Request], until: float) -> list[Receipt]:
+    async def _sent(self, wanted: list[Request], until: float, patience: http2.Patience | None) -> list[Said]:
         """To each origin what is its own, all at once."""
         at_origin: dict[str, list[int]] = {}
         for at, one in enumerate(wanted):
             at_origin.setdefault(origin(one.endpoint), []).append(at)
-        ends = dict[int, http2.Result]()
+        ends = dict[int, http2.Result | asyncio.Future[http2.Result]]()
         for answered in await asyncio.gather(
-            *(self._post(to, [(at, wanted[at]) for at in those], until) for to, those in at_origin.items())
+            *(
+                self._post(to, [(at, wanted[at]) for at in those], until, patience)
+                for to, those in at_origin.items()
+            )
         ):
             ends.update(answered)
         now = self._clock()
-        return [wire.ended(ends[at], receipt, now) for at in range(len(wanted))]
+        return [self._said(ends[at], now) for at in range(len(wanted))]
+
+    def _said(self, end: http2.Result | asyncio.Future[http2.Result], now: datetime) -> Said:
+        if isinstance(end, asyncio.Future):
+            return then(end, lambda said: wire.ended(said, receipt, self._clock()))
+        return wire.ended(end, receipt, now)
 
     async def _post(
-        self, to: str, wanted: Sequence[tuple[int, Request]], until: float
-    ) -> dict[int, http2.Result]:
+        self, to: str, wanted: Sequence[tuple[int, Request]], until: float, patience: http2.Patience | None
+    ) -> dict[int, http2.Result | asyncio.Future[http2.Result]]:
         """Send to one push service; how each ended, by its number."""
         url = self._settings.origins.get(to, to)
         authorization = self._vapid.headers(to, self._clock())["Authorization"]
         requests = [self._encrypted(one, url, authorization) for _, one in wanted]
-        ends = await self._over.post_each(url, requests, until)
+        ends = await self._over.post_each(url, requests, until, patience)
         return {at: end for (at, _), end in zip(wanted, ends, strict=True)}
 
     def _encrypted(self, wanted: Request, url: str, authorization: str) -> http2.Request:

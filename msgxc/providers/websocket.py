@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from msgxc.bus import PAYLOAD, Bus
+from msgxc.http2 import Patience
 from msgxc.model import Channel, Outcome, Outgoing, Push, Reason, Receipt
+from msgxc.providers.late import Said, nearly
 from msgxc.providers.wire import receipt_of
 
 #: The answer that means: a session of this person has acknowledged the message.
@@ -72,7 +74,7 @@ class Websocket:
     """Carries Channel.WEBSOCKET. The bus is the exchange's own, and is closed by it."""
 
     channel = Channel.WEBSOCKET
-    batch = 50
+    batch = 1
 
     def __init__(
         self, bus: Bus, *, acknowledge_seconds: float = ACKNOWLEDGE_SECONDS, at_once: int = AT_ONCE
@@ -81,9 +83,9 @@ class Websocket:
         self._seconds = acknowledge_seconds
         self._places = asyncio.Semaphore(at_once)
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
+    async def send(self, batch: Sequence[Outgoing], patience: Patience | None = None) -> list[Said]:
         """See Provider.send. Those of a batch wait for their acknowledgement together."""
-        return list(await asyncio.gather(*(self._send(outgoing) for outgoing in batch)))
+        return await nearly([self._send(outgoing) for outgoing in batch], patience)
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -13,17 +13,19 @@ from uuid import UUID
 from msgxc import ids
 from msgxc.failpoints import failpoint
 from msgxc.ledger import Campaign, Mark, Result
-from msgxc.store.gateway import News, Received
-from msgxc.store.ports import Suppression
+from msgxc.store.gateway import WISHES, News, Received
+from msgxc.store.ports import Suppression, Wish
 from msgxc.tracking import CONSENT
 from msgxc.wiring import Exchange
 
-#: News that tell of a person's behaviour, not of the message's fate: only with consent.
-TRACKED = frozenset({News.OPENED, News.CLICKED})
+#: News that tell of a person's behaviour, not of the message's fate: only with consent. That somebody has
+#: read is one too, whether a device or Twilio says so: how far they have read a thread is kept for what it
+#: does (`reads`: not pushed again, counts of unread), not in the ledger.
+TRACKED = frozenset({News.OPENED, News.CLICKED, News.READ})
 BROKEN = frozenset({News.BOUNCED, News.COMPLAINED})
-WISHES = frozenset({News.STOPPED, News.STARTED})
-#: A suppression that a START takes back.
-STOPPED = "stopped"
+#: Seconds that ids of merged receipts are remembered: providers come again for a day or three; a wish may be
+#: replayed by whoever saw it pass, so its id is kept for longer than its request is worth anything.
+REMEMBERED, WISHES_REMEMBERED = 3 * 86_400.0, 400 * 86_400.0
 KNOWN = 10_000  # campaigns whose shards are remembered
 
 
@@ -51,20 +53,22 @@ class Merger:
         for (campaign, shard), results in (await self._by_shard(some)).items():
             await self._exchange.store.ledger.note(campaign, shard, results)
         failpoint("receipts_noted")
-        await gateway.merged(some)
+        now = self._exchange.clock()
+        await gateway.merged([r for r in some if r.news not in WISHES], now + REMEMBERED)
+        await gateway.merged([r for r in some if r.news in WISHES], now + WISHES_REMEMBERED)
         return len(some)
 
     # -- addresses
 
     async def _addresses(self, some: Sequence[Received]) -> None:
-        """Suppress what bounced, complained or said STOP; a START takes a STOP back, nothing else."""
+        """Suppress what bounced or complained, for good; note STOP and START, of which the newest counts."""
         directory, about = self._exchange.store.directory, [r for r in some if r.address]
-        wishes = {r.address: r for r in sorted(about, key=lambda r: r.at) if r.news in WISHES}
-        stop = [r for r in about if r.news in BROKEN or (r.news is News.STOPPED and wishes[r.address] is r)]
-        await directory.suppress([Suppression(r.address, r.channel, r.reason or r.news, r.at) for r in stop])
-        start = [address for address, r in wishes.items() if r.news is News.STARTED]
-        reasons = await directory.suppressed(start) if start else {}
-        await directory.unsuppress([address for address in start if reasons.get(address) == STOPPED])
+        broken = [r for r in about if r.news in BROKEN]
+        wishes = [r for r in about if r.news in WISHES]
+        await directory.suppress(
+            [Suppression(r.address, r.channel, r.reason or r.news, r.at) for r in broken]
+        )
+        await directory.wish([Wish(r.address, r.channel, r.news is News.STOPPED, r.at) for r in wishes])
 
     # -- deliveries
 
@@ -83,7 +87,7 @@ class Merger:
         return found
 
     async def _trackable(self, some: Collection[Received]) -> set[UUID]:
-        """Who, of those whose opens and clicks came in, agrees to that now."""
+        """Who, of those whose opens, clicks and reading came in, agrees to that now."""
         uids = {r.uid for r in some if r.news in TRACKED and r.uid}
         people = await self._exchange.store.directory.get(uids) if uids else {}
         return {uid for uid, person in people.items() if CONSENT in person.consents}

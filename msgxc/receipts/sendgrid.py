@@ -1,7 +1,11 @@
 """SendGrid's event webhook: its signature, and its events in our words. Pure.
 
 Rules: twilio.com/docs/sendgrid, "Getting started with the Event Webhook Security Features" (ECDSA P-256 over
-timestamp + raw body) and "Event Webhook Reference". The reason's text holds addresses and is not kept.
+timestamp + raw body), "Event Webhook Reference" (drop reasons, bounce types and classifications) and RFC 3463
+(enhanced status codes). The reason's text holds addresses and is not kept.
+
+An address is suppressed only for what is true of the address. A quota that is used up, a header that is
+wrong, content that is taken for spam, a reputation or a policy are about us: the next email may arrive.
 """
 
 from __future__ import annotations
@@ -41,7 +45,34 @@ EVENTS: Mapping[str, News] = {
 }
 #: News after which nothing may be sent to the address any more.
 ABOUT_ADDRESS = frozenset({News.BOUNCED, News.COMPLAINED, News.STOPPED, News.STARTED})
-_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+#: Why SendGrid drops an email that it does not even try to deliver ("Event Webhook Reference", drop reasons),
+#: in lower case: what it says of the address. All others are about us: "Invalid SMTPAPI header", "Spam
+#: Content (if Spam Checker app is enabled)", "Recipient List over Package Quota", and whatever comes to be.
+DROPS: Mapping[str, tuple[News, str]] = {
+    "bounced address": (News.BOUNCED, "bounced"),
+    "invalid": (News.BOUNCED, "invalid_address"),
+    "spam reporting address": (News.BOUNCED, "complained"),
+    "unsubscribed address": (News.STOPPED, "stopped"),
+}
+#: Bounce classifications that are about us, or the moment ("Event Webhook Reference", bounce_classification).
+OURS = frozenset(
+    {
+        "technical",
+        "content",
+        "reputation",
+        "frequency/volume",
+        "frequency or volume too high",
+        "mailbox unavailable",
+    }
+)
+#: Enhanced status codes of RFC 3463 sections 3.2 and 3.3 that say that the address is none, or no more.
+#: 5.1.10 is RFC 7505's (no mail at that domain), 5.4.1 what Microsoft answers for a mailbox that is none,
+#: 5.0.0 says nothing, and then the type `bounce` does. All others are about the message, sender or route.
+GONE = frozenset({"5.0.0", "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.0", "5.2.1", "5.4.1"})
+#: How old a signed request may be, and how far its clock may be ahead, in seconds.
+FRESH_SECONDS = 300
+_STAMP = re.compile(r"[0-9]{10}")
+_STATUS = re.compile(r"(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
 _TOKEN = "receipt"  # noqa: S105 - the name of a field
 
 
@@ -54,6 +85,15 @@ def public_key(text: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise WrongSettings("MSGXC_SENDGRID_WEBHOOK_KEY: not a public key in base64")
     return key
+
+
+def is_fresh(timestamp: str, now: datetime) -> bool:
+    """Whether a request was signed within the last minutes: seconds since the epoch, in ten digits.
+
+    The signature is over timestamp and body, glued together. As the first has a fixed length and nothing but
+    digits, no byte can be moved between them.
+    """
+    return bool(_STAMP.fullmatch(timestamp)) and abs(now.timestamp() - int(timestamp)) <= FRESH_SECONDS
 
 
 def is_signed(key: ec.EllipticCurvePublicKey, timestamp: str, signature: str, body: bytes) -> bool:
@@ -81,23 +121,42 @@ def _receipt(key: bytes, event: Mapping[str, Any], now: datetime) -> Iterator[Re
     news = EVENTS.get(str(event.get("event")))
     if news is None or event.get("sg_machine_open") is True:
         return
-    soft = event.get("type") == "blocked" or event.get("event") == "blocked"
-    address = b"" if soft or news not in ABOUT_ADDRESS else _address(key, event)
-    handle = _handle(key, event)
+    wish, reason = _about_address(event, news)
+    address = _address(key, event) if reason else b""
+    handle, said = _handle(key, event), _identity(event)
+    named: dict[str, Any] = {"channel": Channel.EMAIL, "at": _time(event.get("timestamp"), now)}
+    if wish is not news and address:  # a delivery that failed, and a wish besides
+        identity = ids.receipt_id(key, "sendgrid", f"{said}\0wish")
+        yield Received(identity, wish, address=address, reason=reason, **named)
+        address = b""
     if handle is None and not address:
         return
     yield Received(
-        id=ids.receipt_id(key, "sendgrid", _identity(event)),
+        id=ids.receipt_id(key, "sendgrid", said),
         news=news,
-        channel=Channel.EMAIL,
-        at=_time(event.get("timestamp"), now),
         campaign=handle and handle.campaign,
         uid=handle and handle.uid,
         delivery=handle and handle.delivery,
         address=address,
-        reason=_reason(event, news),
-        code=_code(event),
+        reason=reason if address else _reason(event, news),
+        code=_code(event.get("status")),
+        **named,
     )
+
+
+def _about_address(event: Mapping[str, Any], news: News) -> tuple[News, str]:
+    """What an event says of the address itself, and why nothing is sent there; "" when it says nothing."""
+    kind = event.get("event")
+    if kind == "dropped":
+        return DROPS.get(str(event.get("reason", "")).strip().lower(), (news, ""))
+    if news is not News.BOUNCED:
+        return news, news.value if news in ABOUT_ADDRESS else ""
+    if kind == "blocked" or event.get("type") == "blocked":
+        return news, ""
+    classified = str(event.get("bounce_classification", "")).strip().lower()
+    status = _code(event.get("status")) or _code(event.get("reason"))
+    gone = classified == "invalid address" or (classified not in OURS and (not status or status in GONE))
+    return news, "bounced" if gone else ""
 
 
 def _handle(key: bytes, event: Mapping[str, Any]) -> Any:
@@ -134,6 +193,6 @@ def _reason(event: Mapping[str, Any], news: News) -> str:
     return "dropped" if event.get("event") == "dropped" else news.value if news is not News.ACCEPTED else ""
 
 
-def _code(event: Mapping[str, Any]) -> str:
-    found = _STATUS.search(str(event.get("status", ""))[:40])
+def _code(said: object) -> str:
+    found = _STATUS.search(str(said or "")[:200])
     return found[0] if found else ""

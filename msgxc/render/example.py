@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import process_time
 from uuid import UUID
@@ -83,6 +84,7 @@ def preview(
 def check(template: Template, *, now: Clock = process_time) -> list[Problem]:
     """Every part and language, rendered for an example recipient: what would fail."""
     found = [f"{template.folder}/{file}: {what}" for file, what in template.strangers()]
+    found += _half_silent(template)
     if not template.channels():
         found.append(f"{template.folder}: no part at all")
     for channel in sorted(template.channels() - PUSH_CHANNELS | template.channels() & {Channel.APNS}):
@@ -91,23 +93,55 @@ def check(template: Template, *, now: Clock = process_time) -> list[Problem]:
     return [Problem(template.name, text) for text in dict.fromkeys(found)]
 
 
-def _trouble(template: Template, channel: Channel, lang: str, now: Clock) -> list[str]:
-    """What goes wrong with attributes and values that are words, and with numbers; nothing if one will do."""
-    try:
-        part = template.part(channel, lang)
-    except MsgxcError as error:
-        return [str(error)]
-    wrong: list[str] = []
+def _half_silent(template: Template) -> list[str]:
+    """A push that shows something in one language and nothing in another: where it goes follows the first."""
+    silent = dict[str, bool]()
+    for lang in ("", *template.languages()):
+        with suppress(MsgxcError):
+            part = template.part(Channel.APNS, lang)
+            if isinstance(part, PushPart):
+                silent[part.file] = part.silent
+    return [
+        f"{file}: in silence, but not in every language"
+        for file, is_ in silent.items()
+        if is_ and not all(silent.values())
+    ]
+
+
+def sample(template: Template, channel: Channel, lang: str, *, now: Clock = process_time) -> Content:
+    """What somebody gets whose attributes, and whose campaign's values, are words; or, where that does not
+    do, numbers. Raises what the words met."""
+    part, first = template.part(channel, lang), None
     for word, number in (("example", "example"), ("3", 3)):
         person = structs.replace(_filled(part, number), lang=lang)
         values = dict.fromkeys(_used(part, "values"), word)
         try:
-            render(template, channel, person, values=values, links=LINKS, now=now, campaign="check")
+            return render(template, channel, person, values=values, links=LINKS, now=now, campaign="check")
         except MsgxcError as error:
-            wrong.append(str(error))
-        else:
-            return []
-    return wrong[:1]
+            first = first or error
+    assert first
+    raise first
+
+
+def needs(template: Template, channels: Collection[Channel] | None = None) -> dict[str, set[str]]:
+    """The values of a campaign and the attributes of people that the template has no default for: "values"
+    and "attributes". Of parts that can be read; `channels`: of those alone, None: of all."""
+    found: dict[str, set[str]] = {"values": set(), "attributes": set()}
+    for channel in template.channels() if channels is None else template.channels().intersection(channels):
+        for lang in ("", *template.languages()):
+            with suppress(MsgxcError):
+                for name in found:
+                    found[name] |= _used(template.part(channel, lang), name)
+    return found
+
+
+def _trouble(template: Template, channel: Channel, lang: str, now: Clock) -> list[str]:
+    """What goes wrong; nothing if it can be rendered."""
+    try:
+        sample(template, channel, lang, now=now)
+    except MsgxcError as error:
+        return [str(error)]
+    return []
 
 
 def _filled(part: Part, filling: Attribute) -> Recipient:
@@ -116,12 +150,32 @@ def _filled(part: Part, filling: Attribute) -> Recipient:
 
 
 def _used(part: Part, name: str) -> set[str]:
-    """Which attributes (or values) the part's templates name and have no default for: attributes.x."""
-    return {key for text in _texts(part) for key in _named(text.tree(), name)}
+    """Which attributes (or values) the part's templates name, and neither have a default for nor ask whether
+    they are defined."""
+    used = set[str]()
+    for text in _texts(part):
+        tree = text.tree()
+        asked = {
+            key for test in tree.find_all(nodes.Test) if test.name == "defined" for key in _named(test, name)
+        }
+        used |= set(_named(tree, name)) - asked - set(_looked_for(tree, name))
+    return used
+
+
+def _looked_for(tree: nodes.Node, name: str) -> Iterator[str]:
+    """Keys of `"key" in name`."""
+    for compared in tree.find_all(nodes.Compare):
+        is_in = any(op.op in ("in", "notin") and _is(op.expr, name) for op in compared.ops)
+        if is_in and isinstance(compared.expr, nodes.Const):
+            yield str(compared.expr.value)
 
 
 def _named(node: nodes.Node, name: str) -> Iterator[str]:
     if isinstance(node, nodes.Filter) and node.name in ("default", "d"):
+        return
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and _is(node.node.node, name):
+        for given in node.iter_child_nodes(exclude=("node",)):  # values.get("code") asks for none
+            yield from _named(given, name)
         return
     if isinstance(node, nodes.Getattr) and _is(node.node, name):
         yield node.attr
@@ -137,7 +191,7 @@ def _is(node: nodes.Node, name: str) -> bool:
 
 def _texts(part: Part) -> tuple[Text, ...]:
     if isinstance(part, PushPart):
-        return (part.title, part.body, part.url, part.image, *(text for _, text in part.data))
+        return part.texts()
     if isinstance(part, EmailPart):
         return (part.subject, part.html, *((part.text,) if part.text else ()))
     return (part.text,)

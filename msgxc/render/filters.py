@@ -79,7 +79,7 @@ def _folded(item: Any) -> Any:
     return item.lower() if isinstance(item, str) else item
 
 
-def _truncate(value: object, length: int = 255, end: str = "…") -> str:
+def _truncate(value: object, length: int = 255, end: str = "...") -> str:
     text = _text(value)
     return text if len(text) <= length else text[: max(length - len(end), 0)].rstrip() + end
 

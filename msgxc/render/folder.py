@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgxc.campaign import NAME
-from msgxc.errors import NotFound, WrongTemplate
+from msgxc.errors import NotFound, WrongSettings, WrongTemplate, none_such
 from msgxc.model import Channel
+from msgxc.render.exposed import exposed
 from msgxc.render.limits import GLOBALS, SOURCE
-from msgxc.render.parts import EmailPart, Part, email_part, push_part, sms_part
+from msgxc.render.parts import EmailPart, Part, PushPart, email_part, push_part, sms_part
 from msgxc.render.text import Clock, Text, Variables
 
 PUSH_CHANNELS = frozenset({Channel.APNS, Channel.FCM, Channel.WEBPUSH, Channel.WEBSOCKET})
+#: Where an app gets what nobody is to see.
+SILENT_CHANNELS = PUSH_CHANNELS - {Channel.WEBPUSH}
 #: A file's name: part, language (optional), ending.
 _FILE = re.compile(
     r"(?P<part>push|sms|em\.subject|em)(?:\.(?P<lang>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<ending>json|txt|html)",
@@ -73,12 +76,20 @@ class Template:
     def channels(self) -> frozenset[Channel]:
         """The channels on which this message is offered."""
         offered = {kind for kind, languages in self._index.items() if "" in languages}
-        found: frozenset[Channel] = PUSH_CHANNELS if "push" in offered else frozenset()
+        found: frozenset[Channel] = self._of_push() if "push" in offered else frozenset()
         if "sms" in offered:
             found |= {Channel.SMS}
         if {"subject", "html"} <= offered:
             found |= {Channel.EMAIL}
         return found
+
+    def _of_push(self) -> frozenset[Channel]:
+        """All of them; but no browser for what shows nothing: it has to show something for each push."""
+        try:
+            part = self.part(Channel.APNS, "")
+        except WrongTemplate:  # whoever wants the part will be told
+            return PUSH_CHANNELS
+        return SILENT_CHANNELS if isinstance(part, PushPart) and part.silent else PUSH_CHANNELS
 
     def languages(self) -> tuple[str, ...]:
         """The languages that some part has a variant for, besides the default, in order: ("ar", "de")."""
@@ -97,11 +108,11 @@ class Template:
         Raises NotFound when the message is not offered on this channel, and WrongTemplate.
         """
         if channel in PUSH_CHANNELS:
-            key: tuple[str, ...] = ("push", self._variant("push", lang))
+            key: tuple[str, ...] = ("push", self.file("push", lang))
         elif channel is Channel.SMS:
-            key = ("sms", self._variant("sms", lang))
+            key = ("sms", self.file("sms", lang))
         else:
-            key = ("email", self._variant("subject", lang), self._variant("html", lang))
+            key = ("email", self.file("subject", lang), self.file("html", lang))
         part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = self._compile(key)
@@ -145,8 +156,17 @@ class Template:
         slow = {part.html.file for part in parts if isinstance(part, EmailPart) and part.is_slow}
         return tuple(sorted(slow))
 
-    def _variant(self, kind: str, lang: str) -> str:
-        """The file of a kind in the nearest language."""
+    def exposed(self) -> tuple[str, ...]:
+        """Places in the HTML files where escaping a value is not enough: file, line and why."""
+        pages = sorted(file for file in self.files if (_place(file) or ("", ""))[0] == "html")
+        return tuple(
+            f"{self._source(page)[1]}, line {line}: {what}"
+            for page in pages
+            for line, what in exposed(self.files[page])
+        )
+
+    def file(self, kind: str, lang: str) -> str:
+        """The file of a kind (push, sms, subject, html, text) in the nearest language. Raises NotFound."""
         languages = self._index.get(kind, {})
         if "" not in languages:
             raise NotFound(f"template {self.name} has no {kind} part")
@@ -171,6 +191,14 @@ class Template:
             self._source(key[1]), self._source(key[2]), None if text is None else self._source(text)
         )
 
+    def _doubles(self) -> Iterator[tuple[str, str]]:
+        """Files of one place, which differ in capitals alone."""
+        first = dict[tuple[str, str], str]()
+        for file in sorted(self.files):
+            place = _place(file)
+            if place and first.setdefault(place, file) != file:
+                yield file, first[place]
+
     def strangers(self) -> Iterator[tuple[str, str]]:
         """(file, what is wrong) for files that are no part, and for languages without a default."""
         for file in sorted(self.files):
@@ -179,8 +207,11 @@ class Template:
         for languages in self._index.values():
             if "" not in languages:
                 yield min(languages.values()), "has no default (the same name without a language) beside it"
-        if ("subject" in self._index) != ("html" in self._index):
+        email = self._index.keys() & {"subject", "html", "text"}
+        if email and not email >= {"subject", "html"}:
             yield "em", "email needs em.subject.txt and em.html"
+        for file, other in self._doubles():
+            yield file, f"says the same place as {other}: one of them is passed over"
 
 
 @dataclass(frozen=True)
@@ -188,6 +219,7 @@ class Templates:
     """All templates of a folder, by name."""
 
     by_name: Mapping[str, Template]
+    passed_over: tuple[str, ...] = ()  # folders whose name is none of a template
 
     def names(self) -> tuple[str, ...]:
         """The names, in order."""
@@ -196,7 +228,7 @@ class Templates:
     def get(self, name: str) -> Template:
         """The template. Raises NotFound."""
         if name not in self.by_name:
-            raise NotFound(f"no template {name!r}; there are: {', '.join(self.names()) or 'none'}")
+            raise none_such("template", name, self.names())
         return self.by_name[name]
 
 
@@ -208,25 +240,34 @@ def _place(file: str) -> tuple[str, str] | None:
 
 
 def load(folder: Path) -> Templates:
-    """Read all templates of a folder. Raises NotFound, or WrongTemplate for a file that is not UTF-8.
+    """Read all templates of a folder. Raises WrongSettings, or WrongTemplate for a file that is not UTF-8, or
+    not in it.
 
-    A folder whose name starts with a dot or an underscore is passed over.
+    A folder whose name starts with a dot or an underscore is passed over; one whose name is no template's (no
+    capitals, no blanks) too, and `passed_over` says so.
     """
     if not folder.is_dir():
-        raise NotFound(f"no template folder {folder}")
-    templates = {}
+        raise WrongSettings(f"MSGXC_TEMPLATES: there is no folder {folder}")
+    templates, passed_over = {}, list[str]()
     for path in sorted(folder.iterdir()):
         if path.is_dir() and re.match(NAME, path.name):
-            files = {file.name: _read(file) for file in sorted(path.iterdir()) if _wanted(file)}
+            inside = [file for file in sorted(path.iterdir()) if _wanted(file)]
+            files = {file.name: _read(file, folder) for file in inside if file.is_file()}
+            files |= {f"{deeper.name}/": "" for deeper in inside if deeper.is_dir()}  # no part: check says so
             templates[path.name] = Template(path.name, files, f"{folder.name}/{path.name}")
-    return Templates(templates)
+        elif path.is_dir() and not path.name.startswith((".", "_")):
+            passed_over.append(f"{folder.name}/{path.name}")
+    return Templates(templates, tuple(passed_over))
 
 
 def _wanted(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith((".", "_")) and file.suffix != ".md"
+    return not file.name.startswith((".", "_")) and file.name != "README.md"
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, folder: Path) -> str:
+    """A link may lead to another place of the folder, as where a volume is mounted, and no further."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise WrongTemplate(f"{file}: a link that leads out of the template folder")
     if file.stat().st_size > 4 * SOURCE:
         raise WrongTemplate(f"{file}: longer than {SOURCE} characters")
     try:

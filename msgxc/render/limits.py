@@ -38,6 +38,8 @@ LIMITS = Limits()
 STEPS_A_LOOK = 16
 #: The largest source of one part, in characters.
 SOURCE = 200_000
+#: The most expressions and statements of one part: compiling takes 14 kB for each.
+PLACES = 4_000
 
 
 _NONE: set[str] = set()

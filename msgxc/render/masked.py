@@ -17,10 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html.parser import HTMLParser
 
 from jinja2 import nodes
 
+from msgxc.render.html import Html
 from msgxc.render.text import Text
 
 #: Elements that have no end tag (HTML Living Standard, section 13.1.2).
@@ -67,7 +67,7 @@ def mask(text: Text) -> Masked | None:
     ):
         return None
     tags, parts, statements = list[str](), list[str](), dict[int, str]()
-    for kind, piece, word in _pieces(text):
+    for kind, piece, word in pieces(text):
         if kind == "data":
             parts.append(piece)
         elif kind == "statement":
@@ -83,7 +83,7 @@ def mask(text: Text) -> Masked | None:
     return masked if _fits(masked) else None
 
 
-def _pieces(text: Text) -> Iterator[tuple[str, str, str]]:
+def pieces(text: Text) -> Iterator[tuple[str, str, str]]:
     """(data | value | statement | comment, its text, a statement's first word), in order.
 
     The blanks that a tag takes away (trim_blocks, `-`) are gone already; what is left is meant.
@@ -123,11 +123,11 @@ def _groups(statements: dict[int, str]) -> Iterator[tuple[int, ...]]:
             yield (tag,)  # set
 
 
-class _Walk(HTMLParser):
+class _Walk(Html):
     """The elements and tags of masked HTML in order. `bad`: a tag stands where it may make a difference."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+        super().__init__()
         self.events: list[str] = []
         self.inside: dict[int, tuple[int, ...]] = {}  # tag -> the numbers of the elements that it stands in
         self.bad = False

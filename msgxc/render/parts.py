@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
 
 from msgxc.errors import WrongTemplate
-from msgxc.model import Email, Push, Shape, Sms, filled
+from msgxc.model import Email, Options, Push, Shape, Sms, filled
+from msgxc.render import options
 from msgxc.render.limits import SOURCE
 from msgxc.render.masked import Masked, mask
 from msgxc.render.styled import inlined, inlined_mask, plain_text, settled, text_mask
 from msgxc.render.text import Clock, Parts, Pieces, Text, Variables, compiled
+from msgxc.reserved import RULE, reserved
 
 Change = Callable[[Text], Text]
 _PUSH_KEYS = ("title", "body", "url", "image")
@@ -29,11 +34,16 @@ class PushPart:
     url: Text
     image: Text
     data: tuple[tuple[str, Text], ...]
+    options: tuple[tuple[str, Text], ...] = ()  # those that are templates
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # the others, as fields of Options
+    silent: bool = False  # neither title nor body is written: nothing is shown
     #: What everybody's push has besides its title and body, where that is constant text.
-    _same: tuple[str, str, Mapping[str, str]] | None = field(init=False, compare=False, repr=False)
+    _same: tuple[str, str, Mapping[str, str], Options | None] | None = field(
+        init=False, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
-        rest = (self.url, self.image, *(text for _, text in self.data))
+        rest = (self.url, self.image, *(text for _, text in (*self.data, *self.options)))
         constant = all(text.root is None for text in rest)
         object.__setattr__(self, "_same", self._rest({}, float) if constant else None)
 
@@ -41,18 +51,23 @@ class PushPart:
         """The push for one recipient."""
         title = self.title.render(variables, now).strip()
         body = self.body.render(variables, now).strip()
-        if not title and not body:
+        if not title and not body and not self.silent:
             raise WrongTemplate(f"{self.file}: neither title nor body is left")
-        url, image, data = self._same or self._rest(variables, now)
-        return Push(title, body, url, image, data)
+        url, image, data, chosen = self._same or self._rest(variables, now)
+        return Push(title, body, url, image, data, chosen)
 
-    def _rest(self, variables: Variables, now: Clock) -> tuple[str, str, Mapping[str, str]]:
+    def _rest(self, variables: Variables, now: Clock) -> tuple[str, str, Mapping[str, str], Options | None]:
         url, image = self.url.render(variables, now).strip(), self.image.render(variables, now).strip()
-        return url, image, {key: text.render(variables, now) for key, text in self.data}
+        chosen = None
+        if self.options or self.fixed:
+            written = ((key, text.render(variables, now).strip(), text.place) for key, text in self.options)
+            chosen = options.made(self.fixed, written)
+        return url, image, {key: text.render(variables, now) for key, text in self.data}, chosen
 
     def texts(self) -> tuple[Text, ...]:
         """All that is rendered."""
-        return (self.title, self.body, self.url, self.image, *(text for _, text in self.data))
+        named = (*self.data, *self.options)
+        return (self.title, self.body, self.url, self.image, *(text for _, text in named))
 
     def each(self, change: Change) -> PushPart:
         """The same, of changed texts."""
@@ -63,6 +78,9 @@ class PushPart:
             change(self.url),
             change(self.image),
             tuple((key, change(text)) for key, text in self.data),
+            tuple((key, change(text)) for key, text in self.options),
+            self.fixed,
+            self.silent,
         )
 
 
@@ -226,28 +244,73 @@ def push_part(source: str, file: str) -> PushPart:
     data = fields.pop("data", {})
     if not isinstance(data, dict):
         raise WrongTemplate(f"{file}, line {_line(source, 'data')}: data must be an object of texts")
-    leaves = {key: _leaf(source, file, key, fields.get(key, "")) for key in _PUSH_KEYS}
+    if taken := reserved(data):
+        line = _line(source, taken[0])
+        raise WrongTemplate(f"{file}, line {line}: {taken[0]!r} is a reserved name of data ({RULE})")
+    leaves = {key: _leaf(source, file, key, fields.pop(key, "")) for key in _PUSH_KEYS}
+    silent = not (leaves["title"].source.strip() or leaves["body"].source.strip())
+    if silent and (seen := [key for key in fields if key not in options.OF_SILENT]):
+        raise WrongTemplate(f"{file}, line {_line(source, seen[0])}: {seen[0]} needs a title or a body")
+    if silent and not (data or fields):
+        raise WrongTemplate(f"{file}: neither title, body nor data")
+    written, fixed = _options(source, file, fields)
     return PushPart(
-        file=file, data=tuple((key, _leaf(source, file, key, value)) for key, value in data.items()), **leaves
+        file=file,
+        data=tuple((key, _leaf(source, file, key, value)) for key, value in data.items()),
+        options=written,
+        fixed=fixed,
+        silent=silent,
+        **leaves,
     )
+
+
+def _options(
+    source: str, file: str, fields: Mapping[str, object]
+) -> tuple[tuple[tuple[str, Text], ...], Mapping[str, Any]]:
+    """The options that are templates, and the others."""
+    written, fixed = list[tuple[str, Text]](), dict[str, Any]()
+    for key, value in fields.items():
+        if key in options.WRITTEN and isinstance(value, str):
+            text = _leaf(source, file, key, value)
+            if text.root is None:
+                options.made({}, [(key, text.source.strip(), text.place)])
+            written.append((key, text))
+            continue
+        try:
+            fixed.update(options.fixed(key, value))
+        except ValueError as error:
+            raise WrongTemplate(f"{file}, line {_line(source, key)}: {key} must be {error}") from None
+    if wrong := options.conflict(fields):
+        raise WrongTemplate(f"{file}: {wrong}")
+    return tuple(written), fixed
 
 
 def _read(source: str, file: str) -> dict[str, object]:
     try:
         fields = json.loads(source, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
-        raise WrongTemplate(f"{file}, line {error.lineno}: {error.msg}") from None
+        hint = _QUOTES if _INNER_QUOTE.search(_nearby(source, error.lineno)) else ""
+        raise WrongTemplate(f"{file}, line {error.lineno}: {error.msg}{hint}") from None
     except (ValueError, RecursionError) as error:
         raise WrongTemplate(f"{file}: {error}") from None
     if not isinstance(fields, dict):
         raise WrongTemplate(f"{file}: must be an object with title and body")
     for key in fields:
-        if key not in (*_PUSH_KEYS, "data"):
-            raise WrongTemplate(f"{file}, line {_line(source, key)}: {key!r} is not one of {_ALLOWED}")
+        if key not in _ALLOWED:
+            near = get_close_matches(key, _ALLOWED, 1)
+            said = f"did you mean {near[0]}?" if near else f"there are {', '.join(_ALLOWED)}"
+            raise WrongTemplate(f"{file}, line {_line(source, key)}: {key!r} is no key of push.json; {said}")
     return fields
 
 
-_ALLOWED = ", ".join((*_PUSH_KEYS, "data"))
+_ALLOWED = (*_PUSH_KEYS, "data", *options.NAMES)
+#: The likeliest slip: a template's quotes within JSON's.
+_INNER_QUOTE = re.compile(r"\{[{%][^\n]*?[^\\]\"[^\n]*?[%}]\}")
+_QUOTES = "; quotes within a text are written \\\", or 'as these': {{ x|default('y') }}"
+
+
+def _nearby(source: str, line: int) -> str:
+    return source.splitlines()[line - 1] if source.splitlines() else ""
 
 
 def _once(pairs: list[tuple[str, object]]) -> Mapping[str, object]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from unicodedata import category
 
 from msgxc.model import Attribute, Recipient
 
-#: The longest name and the longest attribute that a template sees, in characters; longer ones end in "…".
+#: The longest name and the longest attribute that a template sees, in characters; longer ones end in "...",
+#: for which no text message costs more.
 NAME, ATTRIBUTE = 100, 1_000
 
 _DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -27,8 +28,8 @@ _JOINER = "\u200d"
 class Links:
     """The recipient's own links; "" where there is none."""
 
-    unsubscribe: str = ""
-    preferences: str = ""
+    unsubscribe: str = field(default="", repr=False)
+    preferences: str = field(default="", repr=False)
 
 
 def clean(text: str) -> str:
@@ -49,14 +50,14 @@ def whole(text: str) -> str:
     return text
 
 
-def cut(text: str, length: int) -> str:
-    """At most `length` characters; what is cut ends in "…", and never within an emoji or a letter."""
+def cut(text: str, length: int, mark: str = "…") -> str:
+    """At most `length` characters; what is cut ends in the mark, and never within an emoji or a letter."""
     if len(text) <= length:
         return text
-    end = length - 1
+    end = length - len(mark)
     while end > 0 and _continues(text, end):
         end -= 1
-    return text[:end].rstrip() + "…"
+    return text[:end].rstrip() + mark
 
 
 def _continues(text: str, at: int) -> bool:
@@ -107,8 +108,8 @@ def variables(
 
 def _name(name: str) -> str:
     name = (name if name.isprintable() else " ".join(clean(name).split())).strip()
-    return name if len(name) <= NAME else cut(name, NAME)
+    return name if len(name) <= NAME else cut(name, NAME, "...")
 
 
 def _attribute(value: Attribute) -> Attribute:
-    return cut(clean(value), ATTRIBUTE) if type(value) is str else value
+    return cut(clean(value), ATTRIBUTE, "...") if type(value) is str else value

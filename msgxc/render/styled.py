@@ -7,26 +7,49 @@ At-rules (@media, @font-face) cannot be copied and stay in <head> for the client
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import css_inline
 
 from msgxc.errors import WrongTemplate
+from msgxc.render.html import Html
 from msgxc.render.masked import VOID, Masked, same_places, whole_groups
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True, keep_link_tags=True)
 _STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
+#: What an inliner would rewrite besides CSS, and mail clients need as it is: the document type, Microsoft's
+#: "downlevel-revealed" conditional comments, VML's empty elements; and CSS that holds for some screens only.
+_KEPT = re.compile(
+    r"(?P<comment><!--.*?-->)|(?P<doctype><!doctype[^>]*>)|<!\[(?:if\b[^\]>]*|endif)\]>|<\w+:[^<>]*/>"
+    r"|<style\b[^>]*\smedia\s*=\s*[\"']?\s*(?!(?:all|screen)\s*[\"'\s>])[^>]*>.*?</style\s*>",
+    re.DOTALL | re.IGNORECASE,
+)
+_DOCTYPE = "<!DOCTYPE html>"
 #: Selectors whose answer may depend on siblings, on emptiness or on attributes, and so on what is rendered.
 _DEPENDS = re.compile(r"[+~\[]|:(?:first|last|nth|only|empty|has|not|is|where)\b|:(?:first|last|nth|only)-")
 _JINJA = re.compile(r"\{[{%#]")
 
 
 def inlined(html: str, file: str) -> str:
-    """Rendered HTML with its CSS on the elements; raises WrongTemplate when it cannot be read."""
+    """Rendered HTML with its CSS on the elements, and nothing else changed that a mail client would miss.
+    Raises WrongTemplate when it cannot be read."""
+    if "<style" not in html.lower():
+        return html
+    kept: list[str] = []
+
+    def put_away(found: re.Match[str]) -> str:
+        if found["comment"]:
+            return found[0]
+        kept.append(found[0])
+        return found[0] if found["doctype"] else f"<!--msgxc kept {len(kept) - 1}-->"
+
     try:
-        return _INLINER.inline(html) if "<style" in html.lower() else html
+        made = _INLINER.inline(_KEPT.sub(put_away, html))
     except css_inline.InlineError:
         raise WrongTemplate(f"{file}: the CSS cannot be inlined") from None
+    for number, piece in enumerate(kept):
+        place = _DOCTYPE if piece[:9].lower() == "<!doctype" else f"<!--msgxc kept {number}-->"
+        made = made.replace(place, piece, 1)
+    return made
 
 
 def inlined_mask(masked: Masked, file: str) -> str | None:
@@ -56,11 +79,11 @@ _SPACES = re.compile(r"[ \t]{2,}")
 _TAG = re.compile(r"msgxc(\d+)tag")
 
 
-class _Reader(HTMLParser):
+class _Reader(Html):
     """Reads HTML aloud: blocks on their own lines, a link as `words (address)`, an image as its alt text."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+        super().__init__()
         self.parts: list[str] = []
         self.silent: list[str] = []  # the open elements, once one of them is not read
         self.links: list[tuple[str, int]] = []
@@ -72,7 +95,7 @@ class _Reader(HTMLParser):
             return
         self._break(tag)
         if tag == "a":
-            self.links.append((having.get("href", ""), len(self.parts)))
+            self.links.append((self.own("href") if "href" in having else "", len(self.parts)))
         elif tag == "li":
             self.parts.append("- ")
         elif tag == "img" and having.get("alt"):

@@ -16,7 +16,7 @@ from markupsafe import escape
 from msgxc.errors import WrongTemplate
 from msgxc.model import filled
 from msgxc.render.filters import Refused
-from msgxc.render.limits import LIMITS, SOURCE, Sandbox, Work, counted
+from msgxc.render.limits import LIMITS, PLACES, SOURCE, Sandbox, Work, counted
 from msgxc.render.person import whole
 
 Clock = Callable[[], float]
@@ -66,6 +66,11 @@ class Text:
     _ways: dict[tuple[str | None, ...], Pieces | None] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    @property
+    def place(self) -> str:
+        """Where it stands."""
+        return f"{self.file}, line {self.line}"
 
     def render(self, variables: Variables, now: Clock) -> str:
         """The text for one recipient. Raises WrongTemplate, whose text holds no value of theirs."""
@@ -186,6 +191,8 @@ def compiled(source: str, file: str, *, html: bool = False, line: int = 1, trim:
     sandbox = _SANDBOXES[html, trim]
     if len(source) > SOURCE:
         raise WrongTemplate(f"{file}: longer than {SOURCE} characters")
+    if sum(map(source.count, _BRACES)) > PLACES:
+        raise WrongTemplate(f"{file}: more than {PLACES} places that are filled in")
     if not any(brace in source for brace in _BRACES):
         constant = whole(source).removesuffix("\n") if trim else whole(source)
         return _constant(constant, file, line, sandbox)
@@ -195,6 +202,8 @@ def compiled(source: str, file: str, *, html: bool = False, line: int = 1, trim:
         raise WrongTemplate(f"{file}, line {error.lineno + line - 1}: {error.message}") from None
     except (RecursionError, MemoryError):
         raise WrongTemplate(f"{file}, line {line}: nested too deeply") from None
+    except ValueError:
+        raise WrongTemplate(f"{file}, line {line}: a number has too many digits") from None
     return _made(tree, source, file, line, sandbox)
 
 

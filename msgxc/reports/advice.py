@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from msgxc.model import Reason
 
 ADVICE: Mapping[Reason, str] = {
-    Reason.UNREGISTERED: "Nothing: the app is gone from this device, and the address has been pruned.",
-    Reason.INVALID_ADDRESS: "The address was never valid: look at where it comes from. It has been pruned.",
+    Reason.UNREGISTERED: "Nothing: the app is gone from this device. Its address is removed, unless it was "
+    "registered again since, or the provider said so of everybody.",
+    Reason.INVALID_ADDRESS: "The address was never valid: look at where it comes from.",
     Reason.MISMATCH: "The token belongs to another app, project or environment: compare the provider's "
     "settings with the app that registered it.",
     Reason.TOO_LARGE: "Shorten the template: the message is over this channel's limit after encoding.",

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from msgxc.ledger import NO_DELIVERY, Mark, Row
+from msgxc.ledger import NO_DELIVERY, Mark, Row, may_have_left
 from msgxc.model import Channel, Skip
 
 
@@ -42,7 +42,7 @@ _BEST: dict[End, frozenset[Mark]] = {
 #: Marks that say the message has arrived: more than "accepted by the provider".
 CONFIRMED = frozenset({Mark.DELIVERED, Mark.OPENED, Mark.CLICKED, Mark.READ})
 #: Skips after which another channel may still reach the person; the others are the person's own will.
-WORTH_A_FALLBACK = frozenset({Skip.NO_ADDRESS, Skip.CHANNEL_OFF})
+WORTH_A_FALLBACK = frozenset({Skip.NO_ADDRESS, Skip.CHANNEL_OFF, Skip.BUDGET})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ def standing(rows: Iterable[Row], *, canceled: bool = False) -> Standing:
         for mark in marks & by_state.keys():
             row = by_state[mark]
             if end is End.PENDING and canceled:
+                # Nobody will ask again: what was put off was not sent, unless an answer was lost before.
+                if may_have_left(row):
+                    return Standing(End.UNKNOWN, Skip.CANCELED, row.channel)
                 return Standing(End.SKIPPED, Skip.CANCELED)
             return Standing(end, row.reason, row.channel)
     return Standing(End.SKIPPED, Skip.CANCELED) if canceled else Standing(End.PENDING)
@@ -100,8 +103,10 @@ class Report:
     errors: Counter[tuple[Channel | None, str, str]] = field(default_factory=Counter)
     sandboxed: frozenset[Channel] = frozenset()
     finished: datetime | None = None
-    control: str = "run"
+    canceled: bool = False  # before everybody was sent to
     repeat_bound: int = 0
+    slow_calls: int = 0  # and so many that were slow, at most
+    sent_again: int = 0  # tries of deliveries that were in doubt, whatever the cause: a bound of the repeats
 
     @property
     def adds_up(self) -> bool:
@@ -136,6 +141,7 @@ class Report:
             return
         line = self._line(row.channel)
         line.planned += 1
+        self.sent_again += max(0, row.doubts - (row.state is Mark.UNKNOWN))
         line.confirmed += bool(CONFIRMED.intersection(row.marks))
         match standing([row]).end:
             case End.REACHED:

@@ -8,6 +8,7 @@ from msgxc.delivery import Counts
 from msgxc.ledger import Mark
 from msgxc.model import Channel
 from msgxc.reports.advice import advice
+from msgxc.reports.drawing import picture
 from msgxc.reports.funnel import ChannelLine, End, Report
 
 Row = dict[str, str | int]
@@ -17,7 +18,7 @@ ENDS: Mapping[End, str] = {
     End.FELL_BACK: "reached by the fallback",
     End.FAILED: "failed",
     End.SKIPPED: "skipped, with a reason",
-    End.UNKNOWN: "in doubt after a crash, not repeated",
+    End.UNKNOWN: "in doubt after a crash or a lost answer, not repeated",
     End.PENDING: "still to come",
 }
 
@@ -98,11 +99,33 @@ def progress(counts: Counts) -> list[Row]:
             "channel": channel.value,
             "accepted": counts.marks[channel, Mark.ACCEPTED],
             "failed": counts.marks[channel, Mark.FAILED],
-            "waiting": counts.marks[channel, Mark.LATER],
+            "waiting": max(counts.waiting[channel], 0),
         }
         for channel in Channel
         if channel in found
     ]
+
+
+def fields(report: Report) -> dict[str, object]:
+    """The report for programs: these names stay. Everybody stands in `ends`, in people; the rest of the
+    numbers are deliveries, but `fell_back` and `skips`."""
+    rows = channels(report)
+    return {
+        "campaign": report.name,
+        "finished": report.finished,
+        "canceled": report.canceled,
+        "audience": report.audience,
+        "ends": {end.value: report.ends[end] for end in End},
+        "channels": [{name.replace(" ", "_"): value for name, value in row.items()} for row in rows],
+        "skips": dict(report.skips),
+        "errors": [
+            {"deliveries": n, "channel": channel.value if channel else None, "reason": reason, "code": code}
+            for (channel, reason, code), n in report.errors.most_common()
+        ],
+        "sandboxed": sorted(report.sandboxed),
+        "repeat_bound": report.repeat_bound,
+        "sent_again": report.sent_again,
+    }
 
 
 def summary(report: Report) -> str:
@@ -115,10 +138,57 @@ def summary(report: Report) -> str:
     return ", ".join(parts)
 
 
-def markdown(report: Report) -> str:
-    """The whole report as one page."""
+def in_vain(report: Report, *, of_rest: bool = False) -> str:
+    """Why a campaign has reached nobody at all, in one sentence; "": it has, or may have. `of_rest`: it was
+    for those whom another one had not reached: that they have no address is no failure of it."""
+    may = (End.REACHED, End.FELL_BACK, End.UNKNOWN, End.PENDING)
+    if not report.audience or any(report.ends[end] for end in may) or (of_rest and not report.channels):
+        return ""
+    failed, skipped = report.errors.most_common(1), report.skips.most_common(1)
+    parts = []
+    if failed:
+        channel, reason, _ = failed[0][0]
+        parts.append(f"{report.ends[End.FAILED]:,} failed (most: {channel}, {reason})")
+    if skipped:
+        reason = skipped[0][0]
+        parts.append(f"{report.ends[End.SKIPPED]:,} skipped (most: {SKIPS.get(reason, reason)})")
+    return f"nobody of {report.audience:,} people was reached: {', '.join(parts)}"
+
+
+def how_far(total: Counts, audience: int, rate: float) -> str:
+    """How far a campaign is that is being sent, in one line. `rate`: people a second, 0: not known."""
+    done = min(total.recipients, audience)
+    percent = 100 * done // audience if audience else 100
+    parts = [
+        f"{done:,} of {audience:,} people looked at ({percent} %)",
+        f"{total.of(Mark.ACCEPTED):,} accepted",
+        f"{total.of(Mark.FAILED):,} failed",
+    ]
+    if rate > 0:
+        parts += [f"{rate:,.0f} a second" if rate >= 1 else f"{60 * rate:,.0f} a minute"]
+        parts += [f"about {_span((audience - done) / rate)} left"] if done < audience else []
+    return ", ".join(parts)
+
+
+def _span(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def so_far(name: str, total: Counts, audience: int) -> str:
+    """The page of a campaign that is being sent."""
+    page = [f"# {name}", f"{how_far(total, audience, 0)}. The whole report comes at the end."]
+    return "\n\n".join([*page, _section("Deliveries by channel, so far", progress(total))]).rstrip()
+
+
+def markdown(report: Report, *, pictures: bool = False) -> str:
+    """The whole report as one page; `pictures`: with its funnel, for whoever can show that."""
     sections = [
         f"# {report.name}",
+        picture(report) if report.audience and pictures else "",
         _notes(report),
         _section("What became of the audience", people(report)),
         _section("Deliveries by channel", channels(report)),
@@ -130,11 +200,17 @@ def markdown(report: Report) -> str:
 
 def _notes(report: Report) -> str:
     notes = [f"{summary(report)}."]
-    if report.control == "cancel":
+    if report.canceled:
         notes.append("**Canceled** before everybody was sent to.")
     if report.sandboxed:
         names = ", ".join(sorted(report.sandboxed))
         notes.append(f"**Sandbox**: no real provider was called ({names}).")
+    if report.repeat_bound:
+        notes.append(
+            f"A killed process repeats {report.repeat_bound:,} messages at most, and those that a provider "
+            f"was slow to answer just then (at most {report.slow_calls:,} calls). Sent again in doubt, after "
+            f"a crash or a lost answer, and so perhaps repeated: **{report.sent_again:,}**."
+        )
     if not report.adds_up:
         notes.append("**The numbers do not add up**: please report this.")
     return "\n\n".join(notes)

@@ -9,8 +9,9 @@ from uuid import UUID
 from msgxc import audience, campaigns, ids
 from msgxc.campaign import Unreached
 from msgxc.errors import NotFound
-from msgxc.ledger import Campaign, Control, Row
+from msgxc.ledger import Campaign, Row, is_canceled
 from msgxc.model import Recipient, Target
+from msgxc.people.enlisting import push_hosts
 from msgxc.reports.funnel import Standing, standing
 from msgxc.routing import Route, offer, route, suppressible
 from msgxc.sending import parts_of
@@ -46,6 +47,26 @@ class Why:
             told += self.fallback.lines()
         return told
 
+    def fields(self) -> dict[str, object]:
+        """The answer for programs: these names stay; no address in it."""
+        first = self.standing
+        return {
+            "campaign": self.campaign,
+            "uid": str(self.uid),
+            "end": first.end.value if first else None,
+            "channel": first.channel.value if first and first.channel else None,
+            "reason": (first.reason if first else self.left_out) or None,
+            "deliveries": [
+                {
+                    "channel": row.channel.value if row.channel else None,
+                    "marks": {mark.value: at for mark, at in row.marks.items()},
+                }
+                for row in self.rows
+            ],
+            "today": list(dict.fromkeys(target.channel.value for target in self.today.targets)),
+            "fallback": self.fallback.fields() if self.fallback else None,
+        }
+
     def _end(self) -> str:
         if self.standing is None:
             return f"not in the audience: {self.left_out}"
@@ -69,7 +90,7 @@ async def why(exchange: Exchange, name: str, uid: UUID) -> Why:
 async def _why(exchange: Exchange, campaign: Campaign, uid: UUID) -> Why:
     person = (await exchange.store.directory.get([uid])).get(uid)
     rows = await campaigns.rows_of(exchange, campaign, uid)
-    canceled = campaign.control is Control.CANCEL
+    canceled = is_canceled(campaign)
     return Why(
         campaign=campaign.spec.name,
         uid=uid,
@@ -107,7 +128,9 @@ async def _today(exchange: Exchange, campaign: Campaign, person: Recipient | Non
     spec, store = campaign.spec, exchange.store
     thread = await store.threads.get(spec.thread) if spec.thread else None
     child = bool(spec.message and spec.message.child)
-    what = offer(spec, parts_of(exchange, spec), thread, child=child)
+    message = await store.messages.get(spec.message.tid, spec.message.newest) if spec.message else None
+    parts = parts_of(exchange, spec, message)
+    what = offer(spec, parts, thread, child=child, push_hosts=push_hosts(exchange))
     targets = suppressible(person, what.channels) if person else []
     keyed = {target: ids.address_hash(exchange.key, target.channel, target.address) for target in targets}
     found = await store.directory.suppressed(list(keyed.values()))

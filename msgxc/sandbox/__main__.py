@@ -11,6 +11,7 @@ from pathlib import Path
 from msgxc.errors import MsgxcError
 from msgxc.sandbox.endpoints import FILE
 from msgxc.sandbox.run import Plan, run
+from msgxc.sandbox.server import LOCAL
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port-base", type=int, default=0, metavar="N", help="use ports N to N+4, not free ones"
     )
+    parser.add_argument(
+        "--host",
+        default=LOCAL,
+        metavar="NAME",
+        help=f"listen for other machines, which reach it as NAME ({LOCAL})",
+    )
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     return parser
 
@@ -53,6 +60,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         journal=(given.journal or directory / "journal.jsonl").resolve(),
         latency=max(0.0, given.latency / 1000),
         port_base=given.port_base,
+        host=given.host,
         until_eof=given.until_eof,
     )
 

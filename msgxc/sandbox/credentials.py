@@ -120,12 +120,13 @@ def server_tls(directory: Path, *protocols: str) -> ssl.SSLContext:
     return context
 
 
-def renew_certificate(directory: Path, now: datetime) -> None:
-    """A fresh server certificate for localhost and 127.0.0.1, signed by the directory's own CA."""
+def renew_certificate(directory: Path, now: datetime, host: str = "localhost") -> None:
+    """A fresh server certificate for `host`, localhost and 127.0.0.1, signed by the directory's own CA."""
     ca_key = _ec_key(directory / "ca.key")
     ca = _ca(directory / "ca.pem", ca_key, now)
     key = ec.generate_private_key(ec.SECP256R1())
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))])
+    hosts = [x509.DNSName(name) for name in dict.fromkeys((host, "localhost"))]
+    names = x509.SubjectAlternativeName([*hosts, x509.IPAddress(IPv4Address("127.0.0.1"))])
     server_auth = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     certificate = (
         _certificate("msgxc sandbox", ca.subject, key.public_key(), now, days=365)

@@ -12,6 +12,8 @@ from typing import Any
 from msgxc.errors import NotFound, WrongInput
 
 FILE = "sandbox.json"
+#: Its servers: in this order they take `--port-base` and the ports after it.
+NAMES = ("apns", "fcm", "webpush", "sms", "email")
 
 
 @dataclass(frozen=True, slots=True)

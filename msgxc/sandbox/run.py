@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msgxc.errors import WrongInput
+from msgxc.private_files import keep_private
 from msgxc.sandbox.apns import Apns
 from msgxc.sandbox.credentials import (
     CLIENT_EMAIL,
@@ -28,6 +29,7 @@ from msgxc.sandbox.credentials import (
 from msgxc.sandbox.email import Email
 from msgxc.sandbox.endpoints import (
     FILE,
+    NAMES,
     ApnsEndpoint,
     EmailEndpoint,
     Endpoints,
@@ -38,25 +40,27 @@ from msgxc.sandbox.endpoints import (
 )
 from msgxc.sandbox.fcm import GOOGLE_AUDIENCE, Fcm
 from msgxc.sandbox.journal import Journal
-from msgxc.sandbox.server import Desk, bind, listen
+from msgxc.sandbox.server import LOCAL, Desk, bind, listen
 from msgxc.sandbox.sms import Sms
 from msgxc.sandbox.subscriber import PUSH_ORIGIN
 from msgxc.sandbox.webpush import WebPush
 from msgxc.sandbox.wire import Handler
 
-#: In this order they take `port_base` and the ports after it.
-NAMES = ("apns", "fcm", "webpush", "sms", "email")
+#: The file beside the journal that lets held answers go.
+RELEASE = "release"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the command line asks for. `latency` is in seconds; `port_base` 0 takes free ports."""
+    """What the command line asks for. `latency` is in seconds; `port_base` 0 takes free ports; `host` is the
+    name under which it is reached, LOCAL by this machine alone."""
 
     directory: Path
     journal: Path
     latency: float = 0.0
     port_base: int = 0
     until_eof: bool = False
+    host: str = LOCAL
 
 
 async def run(plan: Plan) -> None:
@@ -69,11 +73,11 @@ async def run(plan: Plan) -> None:
     _end_on_signals(ended)
     with _alone_in(plan.directory):
         credentials = credentials_in(plan.directory)
-        renew_certificate(plan.directory, now_utc())
+        renew_certificate(plan.directory, now_utc(), plan.host)
         journal = Journal(
             plan.journal, lambda error: _end(ended, OSError(f"cannot write the journal: {error}"))
         )
-        bound = {name: bind(plan.port_base and plan.port_base + n) for n, name in enumerate(NAMES)}
+        bound = {name: bind(plan.port_base and plan.port_base + n, plan.host) for n, name in enumerate(NAMES)}
         servers = await _listen(plan, credentials, journal, bound)
         try:
             await _announce(plan, credentials, bound)
@@ -91,20 +95,20 @@ async def _listen(
     plan: Plan, credentials: Credentials, journal: Journal, bound: Mapping[str, socket.socket]
 ) -> list[asyncio.Server]:
     """One server a provider. APNs speaks HTTP/2 only."""
-    handlers = _handlers(credentials, bound)
+    handlers = _handlers(credentials, bound, plan.host)
     servers = []
     for name, sock in bound.items():
-        desk = Desk(handlers[name], journal, plan.latency)
+        desk = Desk(handlers[name], journal, plan.journal.with_name(RELEASE), plan.latency)
         only = name == "apns"
         tls = server_tls(plan.directory, *(("h2",) if only else ("h2", "http/1.1")))
         servers.append(await listen(sock, desk, tls, http2_only=only))
     return servers
 
 
-def _handlers(of: Credentials, bound: Mapping[str, socket.socket]) -> dict[str, Handler]:
+def _handlers(of: Credentials, bound: Mapping[str, socket.socket], host: str) -> dict[str, Handler]:
     """Every provider; web push and FCM check URLs that hold their own port."""
-    token_uris = frozenset({GOOGLE_AUDIENCE, *(f"{url}/token" for url in _urls(bound["fcm"]))})
-    origins = frozenset({PUSH_ORIGIN, *_urls(bound["webpush"])})
+    token_uris = frozenset({GOOGLE_AUDIENCE, *(f"{url}/token" for url in _urls(bound["fcm"], host))})
+    origins = frozenset({PUSH_ORIGIN, *_urls(bound["webpush"], host)})
     return {
         "apns": Apns(of.apns_key.public_key(), of.key_id, of.team_id, of.topic).answer,
         "fcm": Fcm(PROJECT, CLIENT_EMAIL, of.fcm_key.public_key(), of.fcm_secret, token_uris).answer,
@@ -116,14 +120,14 @@ def _handlers(of: Credentials, bound: Mapping[str, socket.socket]) -> dict[str, 
 
 async def _announce(plan: Plan, of: Credentials, bound: Mapping[str, socket.socket]) -> None:
     """Write down where the servers listen, now that they do."""
-    url = {name: _urls(sock)[0] for name, sock in bound.items()}
+    url = {name: _urls(sock, plan.host)[0] for name, sock in bound.items()}
     write_service_account(of, url["fcm"])
     push = WebPushEndpoint(url["webpush"], of.vapid_file, of.vapid_contact, of.subscriber_file)
     endpoints = Endpoints(
         pid=os.getpid(),
         ca=of.ca_file,
         journal=plan.journal,
-        apns=ApnsEndpoint("localhost", _port(bound["apns"]), of.apns_file, of.key_id, of.team_id, of.topic),
+        apns=ApnsEndpoint(plan.host, _port(bound["apns"]), of.apns_file, of.key_id, of.team_id, of.topic),
         fcm=FcmEndpoint(url["fcm"], of.fcm_file),
         webpush=push,
         sms=SmsEndpoint(url["sms"], of.account_sid, of.sms_token, of.cell),
@@ -132,8 +136,8 @@ async def _announce(plan: Plan, of: Credentials, bound: Mapping[str, socket.sock
     write_endpoints(plan.directory, endpoints)
 
 
-def _urls(bound: socket.socket) -> list[str]:
-    return [f"https://{host}:{_port(bound)}" for host in ("localhost", "127.0.0.1")]
+def _urls(bound: socket.socket, host: str) -> list[str]:
+    return [f"https://{name}:{_port(bound)}" for name in (host, LOCAL, "127.0.0.1")]
 
 
 def _port(bound: socket.socket) -> int:
@@ -143,7 +147,7 @@ def _port(bound: socket.socket) -> int:
 @contextlib.contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
     """Hold the directory's lock; the system lets go of it when this process ends, in whatever way."""
-    directory.mkdir(parents=True, exist_ok=True)
+    keep_private(directory)
     with (directory / "lock").open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import ssl
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from msgxc.sandbox.http1 import Http1
 from msgxc.sandbox.http2 import Http2
@@ -16,6 +18,10 @@ from msgxc.sandbox.journal import Journal
 from msgxc.sandbox.wire import Answer, Handler, Reply, Request, Response
 
 PREFACE = b"PRI * HTTP/2.0"
+#: How often a held answer looks whether it is released, in seconds.
+LOOK = 0.02
+#: The host under which this machine alone reaches it.
+LOCAL = "localhost"
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +30,12 @@ log = logging.getLogger(__name__)
 class Desk:
     """The order of things for one provider: answer, journal, wait, and only then reply.
 
-    `latency` is in seconds, added to every answer.
+    `latency` is in seconds, added to every answer. Held answers wait until there is a file `release`.
     """
 
     handler: Handler
     journal: Journal
+    release: Path
     latency: float = 0.0
 
     def take(self, request: Request, reply: Reply) -> None:
@@ -45,7 +52,11 @@ class Desk:
             self._reply(answer, reply)
 
     def _reply(self, answer: Answer, reply: Reply) -> None:
-        if delay := self.latency + answer.delay:
+        if answer.delay == math.inf and not self.release.exists():
+            asyncio.get_running_loop().call_later(LOOK, self._reply, answer, reply)
+        elif answer.delay == math.inf:
+            reply(answer.response)
+        elif delay := self.latency + answer.delay:
             asyncio.get_running_loop().call_later(delay, reply, answer.response)
         else:
             reply(answer.response)
@@ -90,9 +101,13 @@ class Connection(asyncio.Protocol):
             self._engine = Http1(self._transport, self._desk.take)
 
 
-def bind(port: int = 0) -> socket.socket:
-    """A socket on 127.0.0.1; port 0 takes a free one. Raises OSError when the port is taken."""
-    bound = socket.create_server(("127.0.0.1", port), backlog=1024)
+def bind(port: int = 0, host: str = LOCAL) -> socket.socket:
+    """A socket on 127.0.0.1, or for other machines on all addresses; port 0 takes a free one.
+
+    Raises OSError when the port is taken.
+    """
+    address = "127.0.0.1" if host == LOCAL else "0.0.0.0"  # noqa: S104 - whoever names another host wants it
+    bound = socket.create_server((address, port), backlog=1024)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it only on sockets of its own
     return bound
 

@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+from msgxc.gsm7 import segments
 from msgxc.sandbox.steering import Tries, Word, steer_cell
 from msgxc.sandbox.wire import Accepted, Answer, Refused, Request, Response, as_json
 
@@ -21,14 +22,9 @@ MAX_BODY = 1600  # characters
 MAX_VALIDITY = 36_000  # seconds
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
-_SENDER = re.compile(r"\+[1-9]\d{4,14}|MG[0-9a-f]{32}|[A-Za-z0-9 ]{1,11}")
-
-#: GSM 03.38: the characters of its basic set; those of its extension take two places.
-_GSM = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
-    "¿abcdefghijklmnopqrstuvwxyzäöñüà"
+_SENDER = re.compile(
+    r"\+[1-9]\d{4,14}|\d{3,8}|MG[0-9a-fA-F]{32}|(?=.*[A-Za-z])[A-Za-z0-9 &+_-]{1,11}|whatsapp:\+\d+|rcs:\S+"
 )
-_GSM_EXTENSION = frozenset("^{}\\[~]|€\f")
 
 _REFUSALS: dict[Word, tuple[int, int, str]] = {
     Word.BAD: (400, 21211, "Invalid 'To' Phone Number"),
@@ -107,15 +103,6 @@ class Sms:
         return as_json(201, body)
 
 
-def segments(text: str) -> int:
-    """Parts that a text takes: 160 characters of GSM-7 or 70 of UCS-2 in one, 153 or 67 each in several."""
-    if all(char in _GSM or char in _GSM_EXTENSION for char in text):
-        length, alone, each = len(text) + sum(char in _GSM_EXTENSION for char in text), 160, 153
-    else:
-        length, alone, each = len(text.encode("utf-16-be", "surrogatepass")) // 2, 70, 67
-    return 1 if length <= alone else -(-length // each)
-
-
 def _accept(form: dict[str, str]) -> Accepted:
     if not (to := form.get("To", "")):
         raise _refused(400, 21604, "A 'To' phone number is required.")
@@ -123,14 +110,17 @@ def _accept(form: dict[str, str]) -> Accepted:
         raise _refused(400, 21603, "A 'From' phone number is required.")
     if not _SENDER.fullmatch(sender):
         raise _refused(400, 21212, "Invalid 'From' Phone Number")
-    if not _E164.fullmatch(to):
+    channel, _, number = to.rpartition(":")
+    if channel != sender.rpartition(":")[0]:
+        raise _refused(400, 21910, "Invalid 'From' and 'To' pair")
+    if not _E164.fullmatch(number):
         raise _refused(400, 21211, "Invalid 'To' Phone Number")
     if not (text := form.get("Body", "")):
         raise _refused(400, 21602, "Message body is required.")
     if len(text) > MAX_BODY:
         raise _refused(*_REFUSALS[Word.TOOLARGE])
     callback, ttl = _callback(form), _validity(form)
-    return Accepted(channel="sms", address=to, delivery=callback, ttl=ttl, text=text)
+    return Accepted(channel="sms", address=number, delivery=callback, ttl=ttl, text=text)
 
 
 def _callback(form: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ and `slowik@example.com` are ordinary addresses.
                 the whole request
     mismatch    apns DeviceTokenNotForTopic, fcm SENDER_ID_MISMATCH, webpush 403
     slowN       accepted, answered after N ms (1,000 when left out)
+    held        accepted, answered once there is a file `release` beside the journal
     throttledN  429 the first N times (1), then accepted; Retry-After: 1 from fcm and webpush
     downN       503 the first N times (for ever when left out), then accepted
     lostN       accepted, then the connection is reset without an answer, the first N times (1)
@@ -26,12 +27,13 @@ counted per delivery and address, in memory: a sandbox that starts again counts 
 
 Phone numbers have no letters. A number whose last seven digits are 555CCNN is steered: CC is the word
 (10 stop, 11 bad, 12 mismatch, 14 gone, 17 toolarge, 20 throttled, 30 slow, 40 refuses, 41 expired, 50 down,
-60 lost) and NN its number (00: left out; for slow in tenths of a second). Any other code is accepted, so the
-numbers reserved for fiction (555-0100 to 555-0199) are ordinary ones.
+60 lost, 70 held) and NN its number (00: left out; for slow in tenths of a second). Other codes are accepted,
+so the numbers reserved for fiction (555-0100 to 555-0199) are ordinary ones.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -46,6 +48,7 @@ class Word(StrEnum):
     BAD = "bad"
     MISMATCH = "mismatch"
     SLOW = "slow"
+    HELD = "held"
     THROTTLED = "throttled"
     DOWN = "down"
     LOST = "lost"
@@ -64,7 +67,9 @@ class Steer:
 
     @property
     def delay(self) -> float:
-        """How long the answer waits, in seconds."""
+        """How long the answer waits, in seconds; without end: until it is released."""
+        if self.word is Word.HELD:
+            return math.inf
         return (1000 if self.number is None else self.number) / 1000 if self.word is Word.SLOW else 0.0
 
 
@@ -85,6 +90,7 @@ _CODES = {
     "41": Word.EXPIRED,
     "50": Word.DOWN,
     "60": Word.LOST,
+    "70": Word.HELD,
 }
 
 _WORD = re.compile(rf"({'|'.join(sorted((w for w in Word if w), reverse=True))})(\d{{0,9}})(?![A-Za-z0-9])")

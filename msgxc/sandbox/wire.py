@@ -54,7 +54,7 @@ class Accepted:
 class Answer:
     """What a provider does with a request: journal `accepted`, wait `delay` seconds, then send `response`.
 
-    No response: the connection is reset instead.
+    An endless delay: until the sandbox is told to release it. No response: the connection is reset instead.
     """
 
     response: Response | None

@@ -35,7 +35,7 @@ class News(StrEnum):
     @property
     def mark(self) -> Mark | None:
         """The mark that it leaves in the ledger."""
-        return None if self in (News.STOPPED, News.STARTED) else Mark(self.value)
+        return None if self in WISHES else Mark(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class Reserved:
     answer: bytes | None = None
 
 
+#: News that are a wish about the address, and no mark.
+WISHES = frozenset({News.STOPPED, News.STARTED})
+
+
 class Gateway(Protocol):
     """The gateway's own tables. No personal data: keyed hashes, uids, JSON of answers."""
 
@@ -82,21 +86,27 @@ class Gateway(Protocol):
     async def release(self, key: bytes) -> None:
         """The request came to nothing: the key is free. Twice is the same as once."""
 
-    async def revoke(self, name: str, before: float, until: float) -> None:
+    async def revoke(self, name: str, before: float, until: float, at: float) -> None:
         """Tokens of `name` ("jti:…" or "uid:…") that were issued before are refused; the later time holds.
-        Forgotten at `until`, when all of them have expired."""
+        Forgotten at `until`, when all of them have expired. Said at `at`: now."""
 
     async def revoked(self, names: Collection[str]) -> Mapping[str, float]:
         """Of these names, before which time tokens are refused."""
 
+    async def revoked_since(self, at: float) -> Mapping[str, float]:
+        """Which names were revoked at that time or later, of the last day, and when. Costs no more, however
+        many were revoked before."""
+
     async def receive(self, receipts: Sequence[Received]) -> None:
-        """Put receipts into the inbox, durable when it returns. The same id twice is one."""
+        """Put receipts into the inbox, durable when it returns. The same id twice is one, also when the first
+        one was merged since; a wish that comes again counts from the time of the first one."""
 
     async def inbox(self) -> list[Received]:
         """Up to INBOX_PAGE receipts that nobody has merged, the oldest first, as far as there is an order."""
 
-    async def merged(self, receipts: Collection[Received]) -> None:
-        """Take them out of the inbox. Twice is the same as once."""
+    async def merged(self, receipts: Collection[Received], until: float) -> None:
+        """Take them out of the inbox, and remember their ids until then (seconds since the epoch). Twice is
+        the same as once."""
 
     async def tidy(self, now: float) -> None:
         """Forget what is past its time (a store that forgets by itself does nothing)."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from msgxc.campaign import CampaignSpec
 from msgxc.ids import uuid_of
-from msgxc.ledger import Intent
+from msgxc.ledger import TRIES, Intent, Result
 from msgxc.messages.records import Message, To
-from msgxc.model import DEVICE_CHANNELS, Channel, Device, Thread, Urgency
+from msgxc.model import DEVICE_CHANNELS, Channel, Device, Options, Thread, Urgency
+from msgxc.store.choices import Choices
 
 _CHANNELS = tuple(Channel)
 _NUMBER = {channel: number for number, channel in enumerate(_CHANNELS)}
@@ -58,8 +60,13 @@ def time_of(value: float | None) -> datetime | None:
 def pack_intents(intents: Iterable[Intent]) -> bytes:
     """34 bytes each: uid, delivery, number of the channel, attempt (at most 255)."""
     return b"".join(
-        [i.uid.bytes + i.delivery.bytes + bytes((_NUMBER[i.channel], min(i.attempt, 255))) for i in intents]
+        [i.uid.bytes + i.delivery.bytes + bytes((_NUMBER[i.channel], min(i.attempt, TRIES))) for i in intents]
     )
+
+
+def pack_tries(result: Result) -> int:
+    """A result's tries as one number of 15 bits: its doubts, and in the lowest 8 bits its attempts."""
+    return min(result.attempt, TRIES) | min(result.doubts, 127) << 8
 
 
 def unpack_intents(packed: bytes) -> tuple[Intent, ...]:
@@ -89,9 +96,33 @@ def read_channels(text: str | None) -> frozenset[Channel] | None:
 
 
 @lru_cache(1024)
+def read_held(text: str | None, without: str) -> frozenset[Channel] | None:
+    """What spell_channels wrote, but for those that were taken back, spelled the same way."""
+    held = read_channels(text)
+    if not without:
+        return held
+    return (frozenset(_CHANNELS) if held is None else held) - (read_channels(without) or frozenset())
+
+
+@lru_cache(1024)
 def read_words(text: str) -> frozenset[str]:
     """Words that were joined by spaces; there are few different texts, so what they mean is kept."""
     return frozenset(text.split())
+
+
+def spell_choices(times: Mapping[str, datetime]) -> str:
+    """Items and their times as a JSON object; "" for none."""
+    return json.dumps({item: at.timestamp() for item, at in times.items()}) if times else ""
+
+
+def read_choices(given: str, withdrawn: str) -> Choices:
+    """What spell_choices wrote, twice."""
+    return Choices(
+        *(
+            {i: datetime.fromtimestamp(at, UTC) for i, at in from_json(t or "{}").items()}
+            for t in (given, withdrawn)
+        )
+    )
 
 
 def device_channel(device: Device) -> Channel:
@@ -175,6 +206,7 @@ def spell_message(message: Message) -> str:
         "subject": message.subject,
         "data": dict(message.data),
         "url": message.url,
+        "image": message.image,
         "parent": message.parent and message.parent.hex,
         "urgency": int(message.urgency),
         "system": message.system,
@@ -183,6 +215,11 @@ def spell_message(message: Message) -> str:
     kept: dict[str, object] = {name: value for name, value in record.items() if value}
     if message.channels is not None:
         kept["channels"] = spell_channels(message.channels)
+    if message.by_role is not None:
+        kept["by_role"] = message.by_role
+    if message.options is not None:
+        chosen = msgspec.structs.asdict(message.options)
+        kept["options"] = {name: value for name, value in chosen.items() if value is not None}
     return json.dumps(kept, ensure_ascii=False)
 
 
@@ -199,11 +236,14 @@ def read_message(tid: UUID, mid: UUID, text: str, **more: Any) -> Message:
         subject=record.get("subject", ""),
         data=record.get("data", {}),
         url=record.get("url", ""),
+        image=record.get("image", ""),
+        options=msgspec.convert(record["options"], Options) if "options" in record else None,
         parent=UUID(record["parent"]) if "parent" in record else None,
         urgency=Urgency(record["urgency"]),
         system=record.get("system", False),
         broadcast=record.get("broadcast", False),
         channels=read_channels(record.get("channels")),
+        by_role=record.get("by_role"),
         **more,
     )
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
+import jwt
 import pytest
 from browser_world import World, chromium, eventually, say, texts
 from socket_world import process, settings_of
 
 from msgxc import ids
+from msgxc.gateway.auth import make_token
 from msgxc.messages import publishing
 from msgxc.messages.records import Draft, Principal, Role
+from msgxc.revocation import revoke
 from msgxc.wiring import apply_schema, open_exchange
 
 ABSENT = "document.hasFocus = () => false"
+UNVERIFIED = {"verify_signature": False}
 SERVICE = Principal(None, frozenset({Role.SERVICE}))
 
 
@@ -67,7 +73,7 @@ async def test_page_comes_back_after_a_kill(tmp_path: Path) -> None:
             await publishing.publish(exchange, SERVICE, Draft(f"meanwhile {number}", tid=tid))
         await say(page, "written without a gateway")
         with process(settings, MSGXC_DEMO="true"):
-            await page.wait_for_selector("#state[data-state=online]", timeout=30_000)
+            await page.wait_for_selector("#state[data-state=online]", timeout=60_000)
             await eventually(lambda: _shows(page, "written without a gateway"))
             await say(page, "after")
             await eventually(lambda: _shows(page, "after"))
@@ -90,6 +96,51 @@ async def test_page_fits_the_screen(world: World, size: tuple[int, int]) -> None
         target = await page.locator(selector).bounding_box()
         assert target is not None
         assert target["height"] >= 44
+
+
+async def test_a_page_whose_token_is_revoked_asks_for_another(world: World) -> None:
+    """It comes back with the fresh one by itself; the refused one is shown to the gateway once, and never
+    again, though the page has no other and asks for it on and on."""
+    page = await world.tab("Ada")
+    uid = uuid4()
+    tokens = [make_token(world.exchange, uid, frozenset({Role.USER}), 600) for _ in range(2)]
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    await page.evaluate(
+        """async ([first, second]) => {
+          const { Exchange } = await import("/client.js");
+          globalThis.asked = 0;
+          globalThis.current = first;
+          globalThis.next = second;
+          globalThis.own = new Exchange({ token: () => { asked++; return current; } });
+          own.connect();
+        }""",
+        tokens,
+    )
+    await eventually(lambda: page.evaluate("own.state === 'online'"))
+    assert len(sockets) == 1
+    await revoke(world.exchange, f"jti:{jwt.decode(tokens[0], options=UNVERIFIED)['jti']}", datetime.now(UTC))
+    await eventually(lambda: page.evaluate("own.state === 'refused'"))
+    assert await page.evaluate("asked") == 2
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await eventually(lambda: page.evaluate("asked === 3"))
+    assert len(sockets) == 1
+    await page.evaluate("current = next; dispatchEvent(new Event('online'))")
+    await eventually(lambda: page.evaluate("own.state === 'online'"))
+    assert len(sockets) == 2
+    await page.evaluate("own.token = next; own.close()")
+
+
+async def test_what_others_write_throws_nothing(world: World) -> None:
+    """A typing name that is an object, or a page long, in a channel that anybody may write to."""
+    ada, bob = await world.tab("Ada"), await world.tab("Bob")
+    errors: list[str] = []
+    bob.on("pageerror", lambda error: errors.append(str(error)))
+    for name in ("{toString: 1}", "['a']", "7", "null", "'x'.repeat(2000)"):
+        await ada.evaluate(f"exchange.whisper('demo-thread-typing', 'typing', {{name: {name}}})")
+    await ada.evaluate("exchange.whisper('demo-thread-typing', 'typing', {name: 'The last'})")
+    await eventually(lambda: _says(bob, "#typing", "The last is writing"))
+    assert errors == []
 
 
 async def _count(page, least: int) -> bool:

@@ -17,6 +17,9 @@ from msgxc.bus.memory import MemoryBus
 from msgxc.bus.nats import NatsBus
 from msgxc.errors import WrongInput
 
+#: What ends a test that hangs, and a time that must never be waited for, in seconds.
+PATIENCE, NEVER = 60.0, 600.0
+
 
 @pytest.fixture(params=["memory", "local", "nats"])
 async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
@@ -33,7 +36,7 @@ async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[B
 
 
 async def next_of(subscription: Subscription) -> Message:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         async for message in subscription:
             return message
     raise AssertionError("the subscription ended")
@@ -116,7 +119,7 @@ async def test_slow_subscriber_loses_the_oldest_and_is_told(bus: Bus) -> None:
 async def test_request_is_answered(bus: Bus) -> None:
     """A request comes back with the answer, whoever gives it first."""
     async with answering(bus, "person.*", b"yes", times=2) as got:
-        assert await bus.request("person.1", b"there?", 5) == b"yes"
+        assert await bus.request("person.1", b"there?", 60) == b"yes"
         assert [(message.subject, message.payload) for message in got] == [("person.1", b"there?")]
 
 
@@ -129,7 +132,7 @@ async def test_many_requests_at_once_are_not_mixed_up(bus: Bus) -> None:
 
     async with bus.subscribe("ask.*") as subscription:
         task = asyncio.create_task(serve(subscription))
-        answers = await asyncio.gather(*(bus.request(f"ask.{n}", str(n).encode(), 5) for n in range(200)))
+        answers = await asyncio.gather(*(bus.request(f"ask.{n}", str(n).encode(), 60) for n in range(200)))
         assert answers == [str(n).encode() * 2 for n in range(200)]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -137,17 +140,17 @@ async def test_many_requests_at_once_are_not_mixed_up(bus: Bus) -> None:
 
 async def test_request_to_nobody_is_told_at_once(bus: Bus) -> None:
     """Nobody listens: None, without waiting for the timeout."""
-    started = time.monotonic()
-    assert await bus.request("person.nobody", b"x", 10) is None
-    assert time.monotonic() - started < 2
+    async with asyncio.timeout(PATIENCE):
+        assert await bus.request("person.nobody", b"x", NEVER) is None
 
 
 async def test_request_that_nobody_answers_ends_in_time(bus: Bus) -> None:
     """Somebody listens and stays silent: None after the timeout."""
     async with bus.subscribe("person.1"):
         started = time.monotonic()
-        assert await bus.request("person.1", b"x", 0.2) is None
-        assert 0.15 < time.monotonic() - started < 2
+        async with asyncio.timeout(PATIENCE):
+            assert await bus.request("person.1", b"x", 0.2) is None
+        assert time.monotonic() - started > 0.15
 
 
 async def test_answer_to_a_published_message_does_nothing(bus: Bus) -> None:
@@ -161,7 +164,8 @@ async def test_nothing_arrives_after_the_context_is_left(bus: Bus) -> None:
     """Leaving the context unsubscribes: a request finds nobody."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(bus.subscribe("a"))
-    assert await bus.request("a", b"x", 1) is None
+    async with asyncio.timeout(PATIENCE):
+        assert await bus.request("a", b"x", NEVER) is None
 
 
 async def test_close_hands_out_what_has_arrived(bus: Bus) -> None:
@@ -173,7 +177,8 @@ async def test_close_hands_out_what_has_arrived(bus: Bus) -> None:
         assert len([message async for message in subscription]) == 50
     await bus.close()
     assert await bus.publish("a", b"late") is False
-    assert await bus.request("a", b"late", 1) is None
+    async with asyncio.timeout(PATIENCE):
+        assert await bus.request("a", b"late", NEVER) is None
 
 
 @pytest.mark.parametrize("subject", ["", "a b", "a\r\nPUB b 1", "a..b", ".a", "a.", "a.*", "person.ä", "a.>"])

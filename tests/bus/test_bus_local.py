@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +21,9 @@ from msgxc.bus import PAYLOAD, Message, Subscription
 from msgxc.bus.local import UNSENT, LocalBus
 from msgxc.bus.wire import Frame, Kind, Reader, encode
 from msgxc.errors import WrongInput, WrongSettings
+
+#: What ends a test that hangs, and a time that must never be waited for, in seconds.
+PATIENCE, NEVER = 60.0, 600.0
 
 OTHER = """
 import asyncio, sys
@@ -63,8 +66,8 @@ async def places(home: Path, count: int) -> AsyncIterator[list[LocalBus]]:
             await bus.close()
 
 
-async def next_of(subscription: Subscription, seconds: float = 30) -> Message:
-    async with asyncio.timeout(seconds):
+async def next_of(subscription: Subscription) -> Message:
+    async with asyncio.timeout(PATIENCE):
         async for message in subscription:
             return message
     raise AssertionError("the subscription ended")
@@ -99,59 +102,55 @@ async def test_places_opened_at_once_find_one_another(tmp_path: Path) -> None:
 async def test_request_crosses_processes(tmp_path: Path) -> None:
     """A request is answered by whichever process listens, a real one; to nobody it is told at once."""
     async with another(tmp_path), places(tmp_path, 2) as (one, _):
-        answers = await asyncio.gather(*(one.request(f"ask.{n}", str(n).encode(), 5) for n in range(100)))
+        asked = (one.request(f"ask.{n}", str(n).encode(), PATIENCE) for n in range(100))
+        answers = await asyncio.gather(*asked)
         assert answers == [str(n).encode() * 2 for n in range(100)]
-        started = time.monotonic()
-        assert await one.request("nobody", b"", 5) is None
-        assert time.monotonic() - started < 1
+        async with asyncio.timeout(PATIENCE):
+            assert await one.request("nobody", b"", NEVER) is None
 
 
 async def test_killed_process_costs_the_others_nothing(tmp_path: Path) -> None:
     """kill -9 of one: a request that waited for it ends, the others go on, its socket is cleared away."""
     async with places(tmp_path, 2) as (one, two), two.subscribe("a") as subscription:
         async with another(tmp_path) as victim:
-            assert await one.request("ask.1", b"x", 5) == b"xx"
+            assert await one.request("ask.1", b"x", PATIENCE) == b"xx"
             os.kill(victim.pid, signal.SIGSTOP)
-            waiting = asyncio.create_task(one.request("ask.1", b"x", 30))
+            waiting = asyncio.create_task(one.request("ask.1", b"x", NEVER))
             await asyncio.sleep(0.1)
             assert not waiting.done()
             os.kill(victim.pid, signal.SIGKILL)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert await waiting is None
             await one.publish("a", b"on")
             assert (await next_of(subscription)).payload == b"on"
         async with another(tmp_path):  # and another takes its place
-            assert await one.request("ask.1", b"x", 5) == b"xx"
-        async with asyncio.timeout(5):
+            assert await one.request("ask.1", b"x", PATIENCE) == b"xx"
+        async with asyncio.timeout(PATIENCE):
             while len(list((tmp_path / "bus").glob("*.sock"))) > 2:
                 await asyncio.sleep(0.05)
 
 
 async def test_stopped_process_holds_up_nobody_and_costs_bounded_memory(tmp_path: Path) -> None:
-    """SIGSTOP: publish takes under 50 ms, at most UNSENT and one message wait, a new place still opens."""
+    """SIGSTOP: publish does not wait for it, at most UNSENT and one message wait, a new place still opens."""
     async with (
         another(tmp_path) as stopped,
         places(tmp_path, 2) as (one, two),
         two.subscribe("a", waiting=1) as subscription,
     ):
         os.kill(stopped.pid, signal.SIGSTOP)
-        slowest = 0.0
-        for _ in range(500):
-            started = time.monotonic()
-            await one.publish("a", b"x" * 20_000)
-            slowest = max(slowest, time.monotonic() - started)
-            await asyncio.sleep(0)
-        assert slowest < 0.05
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(500):
+                await one.publish("a", b"x" * 20_000)
+                await asyncio.sleep(0)
         waits = [link._transport.get_write_buffer_size() for links in one._links.values() for link in links]  # type: ignore[union-attr]
         assert UNSENT <= max(waits) < UNSENT + 30_000
         assert await next_of(subscription)
-        started = time.monotonic()
-        third = await LocalBus.open(tmp_path)
-        assert time.monotonic() - started < 4
+        async with asyncio.timeout(PATIENCE):
+            third = await LocalBus.open(tmp_path)
         await third.close()
         os.kill(stopped.pid, signal.SIGCONT)
-        async with asyncio.timeout(5):
-            while await one.request("ask.1", b"x", 1) != b"xx":
+        async with asyncio.timeout(PATIENCE):
+            while await one.request("ask.1", b"x", PATIENCE) != b"xx":  # lost, while too much still waits
                 await asyncio.sleep(0.05)
 
 
@@ -160,7 +159,9 @@ async def test_process_that_was_too_slow_is_told_what_it_lost(tmp_path: Path) ->
     async with places(tmp_path, 2) as (one, two), two.subscribe("a", waiting=10_000) as subscription:
         for _ in range(300):  # nothing is read meanwhile: this is one step of the loop
             await one.publish("a", b"x" * 20_000)
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(PATIENCE):
+            while next(iter(one._links.values()))[0]._transport.get_write_buffer_size():  # type: ignore[union-attr]
+                await asyncio.sleep(0.01)
         await one.publish("a", b"last")
         got = 0
         while (message := await next_of(subscription)).payload != b"last":
@@ -169,13 +170,56 @@ async def test_process_that_was_too_slow_is_told_what_it_lost(tmp_path: Path) ->
         assert subscription.dropped > 0
 
 
+async def test_told_to_stop_while_it_is_being_opened(tmp_path: Path) -> None:
+    """Whenever that is: no socket is left in the folder, and none open (which would be a warning)."""
+    async with places(tmp_path, 2):
+        for steps in range(40):
+            opening = asyncio.create_task(LocalBus.open(tmp_path))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            opening.cancel()
+            (result,) = await asyncio.gather(opening, return_exceptions=True)
+            if isinstance(result, LocalBus):
+                await result.close()
+            assert len(list((tmp_path / "bus").iterdir())) == 2
+        gc.collect()
+    assert not (tmp_path / "bus").exists()
+
+
+async def test_told_to_stop_while_another_is_stopped(tmp_path: Path) -> None:
+    """Nobody greets back, and nobody reads what was written last: it lets go of its place all the same."""
+    async with another(tmp_path) as stopped:
+        stopped.send_signal(signal.SIGSTOP)
+        opening = asyncio.create_task(LocalBus.open(tmp_path))
+        async with asyncio.timeout(PATIENCE):
+            while len(list((tmp_path / "bus").glob("*.sock"))) < 2:
+                await asyncio.sleep(0.01)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert len(list((tmp_path / "bus").iterdir())) == 1
+        gc.collect()
+
+
+async def test_strangers_who_say_nothing_are_let_go(tmp_path: Path) -> None:
+    """A connection that has not greeted yet ends with the bus."""
+    bus = await LocalBus.open(tmp_path)
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "bus" / f"{bus.name}.sock")
+    await bus.close()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    gc.collect()
+
+
 async def test_lost_connection_comes_back(tmp_path: Path) -> None:
-    """A connection that breaks is made again within a few seconds."""
+    """A connection that breaks is made again by itself."""
     async with places(tmp_path, 2) as (one, two), two.subscribe("a") as subscription:
-        next(iter(one._links.values()))[0].close()
-        await asyncio.sleep(0.1)
-        assert not one._links
-        async with asyncio.timeout(10):
+        link = next(iter(one._links.values()))[0]
+        link.close()
+        async with asyncio.timeout(PATIENCE):
+            await link.gone.wait()
+            assert not one._links
             while not one._links:
                 await asyncio.sleep(0.05)
         await one.publish("a", b"again")

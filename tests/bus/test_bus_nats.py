@@ -7,37 +7,41 @@ import os
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from nats_fixture import NatsServer
 
-from msgxc.bus.nats import UNSENT, NatsBus
+from msgxc.bus import nats as nats_module
+from msgxc.bus.nats import DELAY_FIRST, DELAY_LONGEST, UNSENT, NatsBus, _delay
 from msgxc.errors import WrongSettings
 
+#: What ends a test that hangs, and a time that must never be waited for, in seconds.
+PATIENCE, NEVER = 60.0, 600.0
 
-async def published(bus: NatsBus, subject: str, payload: bytes, within: float = 60) -> None:
+
+async def published(bus: NatsBus, subject: str, payload: bytes) -> None:
     """Publish again and again until the bus takes it."""
-    until = time.monotonic() + within
+    end = time.monotonic() + PATIENCE
     while not await bus.publish(subject, payload):
-        assert time.monotonic() < until, "the bus does not come back"
+        assert time.monotonic() < end, "the bus does not come back"
         await asyncio.sleep(0.02)
 
 
 async def test_killed_server_blocks_nobody_and_comes_back(nats_server: NatsServer) -> None:
-    """While the server is away publish says so within 50 ms; afterwards old subscriptions go on."""
+    """While the server is away publish and request say so at once; afterwards old subscriptions go on."""
     bus = await NatsBus.connect(nats_server.url)
     async with bus.subscribe("a") as subscription:
         nats_server.kill()
-        await asyncio.sleep(0.2)
-        for _ in range(20):
-            started = time.monotonic()
-            assert await bus.publish("a", b"lost") is False
-            assert await bus.request("a", b"lost", 5) is None
-            assert time.monotonic() - started < 0.05
+        await until(lambda: not bus._here)
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(200):
+                assert await bus.publish("a", b"lost") is False
+                assert await bus.request("a", b"lost", NEVER) is None
         nats_server.start()
         await published(bus, "a", b"found")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             async for message in subscription:
                 assert message.payload == b"found"  # what was lost is not sent later
                 break
@@ -46,7 +50,7 @@ async def test_killed_server_blocks_nobody_and_comes_back(nats_server: NatsServe
 
 async def test_5000_clients_come_back(nats_server: NatsServer) -> None:
     """The server dies under 5,000 connections (fewer where a process may not have so many) and comes back: so
-    do they, not all in one moment, and each hears again what it had asked for."""
+    do they, and each hears again what it had asked for."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 12_000), most))
     count = min(5_000, min(most, 12_000) - 1_000)
@@ -59,17 +63,23 @@ async def test_5000_clients_come_back(nats_server: NatsServer) -> None:
     await until(lambda: not any(bus._here for bus in buses))
     assert await buses[0].publish("all", b"lost") is False
     nats_server.start()
-    started, back = time.monotonic(), list[float]()
-    while len(back) < count:
-        assert time.monotonic() - started < 60
-        back += [time.monotonic() - started] * (sum(bus._here for bus in buses) - len(back))
-        await asyncio.sleep(0.05)
-    assert back[-1] - back[0] > 0.3, "they came in one moment"
+    await until(lambda: all(bus._here for bus in buses))
     await published(buses[0], "all", b"found")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(300):
         assert set(await asyncio.gather(*listening)) == {b"found"}
     for first in range(0, count, 200):
         await asyncio.gather(*(bus.close() for bus in buses[first : first + 200]))
+
+
+@pytest.mark.parametrize("tries", [1, 4, 9])
+def test_many_do_not_come_back_in_one_moment(tries: int) -> None:
+    """Those that lost their server together wait for times that are spread evenly: of 5,000 each tenth part
+    of the time has about 500."""
+    waits = [_delay(tries) for _ in range(5_000)]
+    longest = min(DELAY_FIRST * 2.0**tries, DELAY_LONGEST)
+    part = Counter(int((wait - longest / 2) / (longest / 2) * 10) for wait in waits)
+    assert set(part) <= set(range(11))
+    assert all(300 < part[number] < 700 for number in range(10))
 
 
 async def first_heard(bus: NatsBus, subject: str) -> bytes:
@@ -80,7 +90,7 @@ async def first_heard(bus: NatsBus, subject: str) -> bytes:
     raise AssertionError("the subscription ended")
 
 
-async def until(look: Callable[[], bool], seconds: float = 60) -> None:
+async def until(look: Callable[[], bool], seconds: float = 300) -> None:
     """Return as soon as it is so."""
     end = time.monotonic() + seconds
     while not look():
@@ -91,16 +101,14 @@ async def until(look: Callable[[], bool], seconds: float = 60) -> None:
 async def test_starting_without_a_server_is_a_bus_that_is_away(nats_program: str) -> None:
     """Connect gives up waiting, not trying: a subscription made before works once the server is there."""
     server = NatsServer(nats_program)
-    started = time.monotonic()
-    bus = await NatsBus.connect(server.url)
-    assert time.monotonic() - started < 4
+    async with asyncio.timeout(PATIENCE):
+        bus = await NatsBus.connect(server.url)
     assert await bus.publish("a", b"x") is False
     async with bus.subscribe("a") as subscription:
         server.start()
-        await published(bus, "b", b"")
-        await asyncio.sleep(0.1)
+        await until(lambda: bus._listeners[0].held is not None)
         await published(bus, "a", b"found")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             async for message in subscription:
                 assert message.payload == b"found"
                 break
@@ -108,29 +116,29 @@ async def test_starting_without_a_server_is_a_bus_that_is_away(nats_program: str
     server.kill()
 
 
-async def test_closing_while_the_server_is_away_is_quick(nats_server: NatsServer) -> None:
-    """Close does not wait for a server that is gone."""
+async def test_closing_waits_for_no_server_that_is_gone(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is drained into a connection that is lost."""
+    monkeypatch.setattr(nats_module, "DRAIN_SECONDS", NEVER)
     bus = await NatsBus.connect(nats_server.url)
     nats_server.kill()
-    await asyncio.sleep(0.1)
-    started = time.monotonic()
-    await bus.close()
-    assert time.monotonic() - started < 3
+    await until(lambda: not bus._here)
+    async with asyncio.timeout(PATIENCE):
+        await bus.close()
 
 
 async def test_silent_server_blocks_nobody_and_costs_bounded_memory(nats_server: NatsServer) -> None:
-    """A stopped server (SIGSTOP) takes nothing: publish soon says so, at once, and keeps at most 1 MB."""
+    """A stopped server (SIGSTOP) takes nothing: publish says so, never waits, and keeps at most 1 MB."""
     bus = await NatsBus.connect(nats_server.url)
     os.kill(nats_server.process.pid, signal.SIGSTOP)
     try:
-        slowest, taken = 0.0, True
-        for _ in range(2_000):
-            started = time.monotonic()
-            taken = await bus.publish("a", b"x" * 20_000)
-            slowest = max(slowest, time.monotonic() - started)
-            await asyncio.sleep(0)
+        taken = True
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(2_000):
+                taken = await bus.publish("a", b"x" * 20_000)
+                await asyncio.sleep(0)
         assert taken is False
-        assert slowest < 0.05
         assert bus._client.pending_data_size < UNSENT + 30_000
     finally:
         os.kill(nats_server.process.pid, signal.SIGCONT)
@@ -141,7 +149,7 @@ async def test_two_processes_reach_one_another(nats_server: NatsServer) -> None:
     """A request crosses from one connection to another, and the answer comes back."""
     one, two = await NatsBus.connect(nats_server.url), await NatsBus.connect(f" {nats_server.url} ,")
     async with one.subscribe("person.*") as subscription:
-        asking = asyncio.create_task(two.request("person.1", b"there?", 5))
+        asking = asyncio.create_task(two.request("person.1", b"there?", PATIENCE))
         async for message in subscription:
             await message.answer(b"here")
             break

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from msgxc import ids
+from msgxc.campaign import Audience, CampaignSpec, Everyone
 from msgxc.cli import app
-from msgxc.settings import Settings
+from msgxc.cli_template import app as templates
+from msgxc.ledger import Campaign, Seal
+from msgxc.messages import publishing
+from msgxc.messages.records import Draft, Message, Principal, Role
+from msgxc.model import Thread
+from msgxc.settings import ROOT, Settings
+from msgxc.wiring import open_exchange
 
 PEOPLE = [
     {"uid": "u1", "name": "Anna", "email": "anna@example.com", "lang": "de", "consents": ["marketing"]},
@@ -78,6 +98,14 @@ def test_a_dry_run_says_so(shell: Shell) -> None:
     assert shell.ok("audience", "count", "has email") == "0 of 0 people\n"
 
 
+def test_a_file_of_which_nothing_is_of_use_is_a_failure(shell: Shell) -> None:
+    """Whoever imports in a script learns of it by the status."""
+    (shell.folder / "none.csv").write_text("uid,email\nu1,nobody\nu2,no one\n")
+    result = shell.run("people", "import", shell.folder / "none.csv")
+    assert (result.exit_code, result.stderr) == (2, "msgxc: wrong_input: every row was refused\n")
+    assert "2 rows: 0 imported" in result.stdout
+
+
 def test_cohorts_and_export(shell: Shell) -> None:
     """A cohort is made, listed, exported and dropped."""
     shell.ok("people", "import", shell.people)
@@ -96,7 +124,7 @@ def test_cohorts_and_export(shell: Shell) -> None:
     assert json.loads(out.read_text())["email"] == "anna@example.com"
     assert "2 people exported" in shell.ok("people", "export", shell.folder / "all.csv")
     assert shell.ok("cohorts", "drop", "german") == "dropped german\n"
-    assert "no cohort german" in shell.fails("cohorts", "drop", "german", status=1)
+    assert "no cohort 'german'" in shell.fails("cohorts", "drop", "german", status=1)
 
 
 def test_threads(shell: Shell) -> None:
@@ -117,10 +145,70 @@ def test_errors_are_one_line_with_a_code(shell: Shell) -> None:
     assert "not_found: there is no campaign" in shell.fails("why", "no", "u1", status=1)
     assert "either --where or --file" in shell.fails("cohorts", "create", "x")
     assert "two capital letters" in shell.fails("people", "import", shell.people, "--region", "Germany")
+    assert "a folder" in shell.fails("people", "import", shell.folder)
     (shell.folder / "cut.jsonl").write_bytes(b'{"uid": "u1"}\n' + b"x" * (2 << 20))
     cut = shell.fails("people", "import", shell.folder / "cut.jsonl")
     assert "wrong_input: line 2: longer than" in cut
     assert "msgxc: stopped after 1 rows: 1 imported" in cut
+
+
+def test_a_name_that_is_not_there_comes_with_what_there_is(shell: Shell) -> None:
+    """Of cohorts, campaigns and templates: the names that are like it, else the first of all."""
+    shell.ok("people", "import", shell.people)
+    assert "no cohort 'german'; there are: none" in shell.fails("cohorts", "drop", "german", status=1)
+    shell.ok("cohorts", "create", "german", "--where", 'lang = "de"')
+    shell.ok("cohorts", "create", "french", "--where", 'lang = "fr"')
+    assert "no cohort 'germn', but 'german'; there are: french, german" in shell.fails(
+        "cohorts", "drop", "germn", status=1
+    )
+    export = ("people", "export", shell.folder / "x.csv", "--cohort")
+    assert "no cohort 'x1'; there are: french, german" in shell.fails(*export, "x1", status=1)
+    asyncio.run(_planned("spring-1"))
+    for words in (("report",), ("watch",), ("pause",), ("resume",), ("cancel",)):
+        told = shell.fails("campaigns", *words, "sprng-1", status=1)
+        assert "there is no campaign 'sprng-1', but 'spring-1'" in told
+    assert "but 'spring-1'" in shell.fails("why", "spring-2", "u1", status=1)
+    assert "but 'welcome'" in shell.fails("template", "preview", "welcom", status=1)
+
+
+async def _planned(name: str) -> None:
+    """A campaign to everybody that has begun, in the exchange of the environment."""
+    async with open_exchange() as exchange:
+        spec = CampaignSpec(name=name, template="welcome", audience=Audience(to=Everyone()))
+        made = Campaign(ids.campaign_id(exchange.key, name), spec, 1, datetime.now(UTC))
+        await exchange.store.ledger.create_sealed(replace(made, seal=Seal(1234, 7)), [(0, uuid4())])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("people", "import", "{}"),
+        ("people", "import", "people.jsonl", "--refused", "{}"),
+        ("people", "export", "{}"),
+        ("threads", "import", "{}"),
+        ("cohorts", "create", "x", "--file", "{}"),
+        ("template", "preview", "welcome", "--html", "{}"),
+        ("backup", "{}"),
+        ("backup", "{}", "--force"),
+        ("restore", "{}"),
+        ("restore", "{}", "--force"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("kind", ["a folder", "nowhere"])
+def test_a_folder_or_nothing_in_place_of_a_file(shell: Shell, words: tuple[str, ...], kind: str) -> None:
+    """Every command that takes a file: one line that names it, a status other than 0, no traceback."""
+    folder = shell.folder / "some.csv"
+    folder.mkdir()
+    given = folder if kind == "a folder" else folder / "deeper" / "none.csv"
+    done = shell.run(*(word.format(given) for word in words))
+    assert (done.exit_code in (1, 2), done.stdout) == (True, "")
+    assert isinstance(done.exception, SystemExit)
+    (line,) = [one for one in done.stderr.splitlines() if "stopped after" not in one]
+    assert line.startswith("msgxc: ")
+    assert "Errno" not in line
+    assert "some.csv" in line or "a folder" in line
+    assert not list(folder.iterdir())
 
 
 def test_campaigns_are_listed(shell: Shell) -> None:
@@ -138,11 +226,15 @@ def test_a_store_without_schema_says_what_to_do(
 
 
 def test_an_erased_person_is_gone(shell: Shell) -> None:
-    """`people erase` asks first unless told not to, and leaves nothing to show."""
+    """`people erase` leaves nothing to show, and needs no record; a file does not bring them back before
+    `readmit` does."""
     shell.ok("people", "import", shell.people)
     shell.ok("people", "erase", "u2", "--yes")
     assert "there is no such person" in shell.fails("people", "show", "u2", status=1)
-    assert "there is no such person" in shell.fails("people", "erase", "u2", "--yes", status=1)
+    assert "there was no record of them" in shell.ok("people", "erase", "u2", "--yes")
+    assert "0 imported, 0 updated, 1 unchanged, 2 refused" in shell.ok("people", "import", shell.people)
+    shell.ok("people", "readmit", "u2")
+    assert "1 imported, 0 updated, 1 unchanged, 1 refused" in shell.ok("people", "import", shell.people)
 
 
 def test_settings_are_all_shown_and_secrets_are_not(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,3 +257,137 @@ def test_a_wrong_setting_is_one_line(shell: Shell, monkeypatch: pytest.MonkeyPat
     error = shell.fails("people", "show", "u1")
     assert "MSGXC_WINDOW" in error
     assert "plenty" not in error
+
+
+# -- for programs, and in a pipe
+
+
+def _documented() -> dict[str, list[str]]:
+    """Command -> its fields, as docs/cli.md has them."""
+    rows = re.findall(r"^\| `([a-z ]+)` \| (.*) \|$", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.M)
+    bare = {words: re.sub(r"\([^)]*\)|one object a line:|; .*", "", fields) for words, fields in rows}
+    return {words: [one.strip() for one in fields.split(",")] for words, fields in bare.items()}
+
+
+def _commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
+    for name, command in getattr(group, "commands", {}).items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, *before, name)
+        else:
+            yield " ".join((*before, name)), command
+
+
+def test_what_lists_or_reports_has_json_and_its_fields_are_documented() -> None:
+    """One option, one rule, one page; no command has it that the page does not know."""
+    found = [*_commands(get_command(app)), *_commands(get_command(templates), "template")]
+    with_json = {words for words, one in found if any("--json" in option.opts for option in one.params)}
+    assert with_json == set(_documented())
+
+
+def test_json_has_the_fields_of_the_page(shell: Shell) -> None:
+    """Plain numbers, times with their zone, null for nothing; an empty list is one."""
+    documented = _documented()
+    for words in ("campaigns list", "cohorts list", "threads list", "messages list", "messages queue"):
+        assert json.loads(shell.ok(*words.split(), "--json")) == []
+    imported = shell.ok("people", "import", shell.people, "--json")
+    shell.ok("cohorts", "create", "german", "--where", 'lang = "de"')
+    (shell.folder / "threads.jsonl").write_text('{"tid": "t", "name": "News", "subscribers": ["u1"]}\n')
+    shell.ok("threads", "import", shell.folder / "threads.jsonl")
+    asyncio.run(_planned("spring-1"))
+    said = {
+        "people import": imported,
+        "people show": shell.ok("people", "show", "u2", "--json"),
+        "audience count": shell.ok("audience", "count", "has email", "--json"),
+        "why": shell.ok("why", "spring-1", "u1", "--json"),
+        **{
+            words: shell.ok(*words.split(), "--json")
+            for words in ("campaigns list", "cohorts list", "threads list", "template list", "settings")
+        },
+        "campaigns report": shell.ok("campaigns", "report", "spring-1", "--json"),
+        "template check": shell.ok("template", "check", "welcome", "--json"),
+    }
+    for words, text in said.items():
+        document = json.loads(text)
+        assert list(document[0] if isinstance(document, list) else document) == documented[words], words
+    (campaign,) = json.loads(said["campaigns list"])
+    assert campaign["audience"] == 1234
+    assert datetime.fromisoformat(campaign["created"]).utcoffset() == timedelta(0)
+    person = json.loads(said["people show"])
+    assert (person["devices"], person["suppressed"], person["last_seen"]) == (
+        {"apns": 1},
+        {"sms": "import"},
+        None,
+    )
+    assert "secret-token" not in said["people show"]
+    assert "secret-token" in shell.ok("people", "show", "u2", "--reveal", "--json")
+    assert json.loads(said["cohorts list"]) == [{"people": 1, "cohort": "german"}]
+
+
+def test_a_pipe_breaks_no_name(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the terminal behind it: a name is found by grep, a number has its commas."""
+    monkeypatch.setenv("COLUMNS", "30")
+    name = "demo-2026-11-30-045952-with-a-name-that-is-long.fallback"
+    asyncio.run(_planned(name))
+    told = shell.ok("campaigns", "list")
+    (line,) = [one for one in told.splitlines() if name in one]
+    assert " 1,234 " in f"{line} "
+    assert len(told.splitlines()) == 2
+
+
+def test_settings_that_differ(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--changed` leaves out what is as it comes; a secret is told to be set, and no more."""
+    monkeypatch.setenv("MSGXC_WINDOW", "20")
+    monkeypatch.setenv("MSGXC_JWT_SECRET", "hunter2-hunter2-hunter2-hunter2-hunter2")
+    told = json.loads(shell.ok("settings", "--changed", "--json"))
+    values = {one["setting"]: one["value"] for one in told}
+    assert (values["MSGXC_WINDOW"], values["MSGXC_JWT_SECRET"]) == ("20", "(set)")
+    assert set(values) <= {"MSGXC_WINDOW", "MSGXC_JWT_SECRET", "MSGXC_HOME", "MSGXC_SANDBOX"}
+    assert "hunter2" not in shell.ok("settings", "--changed")
+
+
+def test_the_program_by_its_other_name(shell: Shell) -> None:
+    """`python -m msgxc` is `msgxc`, which says its version and completes words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "msgxc", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"msgxc {version('msgxc')}\n" == shell.ok("--version")
+    words = {**os.environ, "_MSGXC_COMPLETE": "complete_bash", "COMP_WORDS": "msgxc coh", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("msgxc")], env=words, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["cohorts"]
+
+
+def test_a_start_without_a_system_says_what_to_do(shell: Shell) -> None:
+    """It asks the console for a run: without one there is nothing to ask."""
+    told = shell.fails("campaigns", "start", "x", "welcome", "--everyone", status=1)
+    assert f"no system runs in {shell.folder / 'var'}: `make up`" in told
+
+
+def test_the_latest_messages(shell: Shell) -> None:
+    """What was said, the newest first, with the ids that recall needs; to a single person too. No texts."""
+
+    async def say() -> list[Message]:
+        async with open_exchange() as exchange:
+            service = Principal(None, frozenset({Role.SERVICE}))
+            tid = ids.uid_of(exchange.key, "t")
+            await exchange.store.threads.put(Thread(tid, "Room", open=True))
+            who = ids.uid_of(exchange.key, "u1")
+            one = await publishing.publish(exchange, service, Draft("A secret", tid))
+            return [one, await publishing.send(exchange, service, Draft("Another secret"), who)]
+
+    shell.ok("people", "import", shell.people)
+    first, second = asyncio.run(say())
+    found = json.loads(shell.ok("messages", "list", "--json"))
+    assert [(one["thread"], one["message"]) for one in found] == [
+        (str(second.tid), str(second.mid)),
+        (str(first.tid), str(first.mid)),
+    ]
+    assert [*found[0]] == _documented()["messages list"]
+    assert len(json.loads(shell.ok("messages", "list", "--limit", "1", "--json"))) == 1
+    assert "secret" not in shell.ok("messages", "list")
+    assert (
+        list(json.loads(shell.ok("messages", "recall", first.tid, first.mid, "--json")))
+        == (_documented()["messages recall"])
+    )
+    assert "recalled" in shell.ok("messages", "list")

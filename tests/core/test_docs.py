@@ -43,3 +43,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_glossary_has_the_words(word: str) -> None:
     """Every channel, outcome, reason and skip is explained in docs/glossary.md."""
     assert f"`{word}`" in (DOCS / "glossary.md").read_text("utf-8")
+
+
+def test_the_glossary_names_nothing_that_is_not_there() -> None:
+    """A word that no code and no other page uses would be a promise."""
+    pages = [page for page in DOCS.glob("*.md") if page.name != "glossary.md"]
+    code = [file for folder in ("msgxc", "flows", "tasks") for file in (ROOT / folder).rglob("*.py")]
+    used = " ".join(re.sub(r"[_\-\s]+", " ", file.read_text("utf-8").lower()) for file in (*pages, *code))
+    words = re.findall(r"^\| \*\*(.+?)\*\* \|", (DOCS / "glossary.md").read_text("utf-8"), re.MULTILINE)
+    assert len(words) > 80
+    assert [word for word in words if re.sub(r"[_\-\s]+", " ", word.lower()) not in used] == []

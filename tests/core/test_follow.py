@@ -13,7 +13,7 @@ from msgxc.campaign import InDoubt
 from msgxc.follow import Next, follow
 from msgxc.ledger import Mark
 from msgxc.model import Channel, Outcome, Reason, Receipt, Urgency
-from msgxc.pacing import Breaker, Throttle, quarter_wait
+from msgxc.pacing import LEAST, Breaker, Flow, Throttle, quarter_wait
 from msgxc.reports.advice import advice
 from msgxc.settings import Settings
 from msgxc.urgency import levels
@@ -50,12 +50,74 @@ def test_only_what_must_follows() -> None:
     assert (plain.prune, plain.suppress, plain.halt) == (False, False, False)
 
 
+@given(st.integers(1, 300), st.just(Outcome.LATER))
+def test_nobody_is_given_up_by_count_while_everybody_is_throttled(attempt: int, outcome: Outcome) -> None:
+    """However often it was tried; and the wait does not grow with the tries."""
+    decided = after(Receipt(outcome, Reason.THROTTLED), attempt=attempt, attempts=5, spared=True)
+    assert decided.mark is Mark.LATER
+    assert decided.wait < 1.5
+    assert after(Receipt(outcome, Reason.THROTTLED, retry_after=40.0), spared=True).wait >= 40
+
+
 @given(st.integers(1, 60), st.sampled_from([Outcome.LATER, Outcome.DOUBT]))
 def test_tries_end(attempt: int, outcome: Outcome) -> None:
     """After the last try a delivery is given up, never parked again; in doubt it has not failed."""
     decided = after(Receipt(outcome, Reason.UNAVAILABLE), attempt=attempt, attempts=5)
     given_up = Mark.UNKNOWN if outcome is Outcome.DOUBT else Mark.FAILED
     assert decided.mark is (Mark.LATER if attempt < 5 else given_up)
+
+
+@pytest.mark.parametrize(
+    ("channel", "policy", "tries"),
+    [
+        (Channel.APNS, InDoubt.DEFAULT, 2),
+        (Channel.WEBPUSH, InDoubt.RESEND, 2),
+        (Channel.FCM, InDoubt.HOLD, 1),
+        (Channel.EMAIL, InDoubt.DEFAULT, 1),
+        (Channel.EMAIL, InDoubt.RESEND, 2),
+        (Channel.SMS, InDoubt.DEFAULT, 1),
+        (Channel.SMS, InDoubt.RESEND, 2),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 3])
+def test_two_tries_in_doubt_at_most(channel: Channel, policy: InDoubt, tries: int, before: int) -> None:
+    """An answer that never comes: a push is sent twice in all, because the copy replaces the first one; email
+    and text messages once. Tries that surely accepted nothing do not count."""
+    lost, done, mark = Receipt(Outcome.DOUBT, Reason.TIMEOUT), 0, Mark.LATER
+    while mark is Mark.LATER:
+        mark = after(lost, channel, policy=policy, attempt=before + done + 1, attempts=18, doubts=done).mark
+        done += 1
+    assert (done, mark) == (tries, Mark.UNKNOWN)
+
+
+def test_an_email_after_a_server_error_is_asked_once_more() -> None:
+    """A 500 of SendGrid is an answer: once more, then unknown. Of Twilio: held, for a repeat costs money."""
+    error = Receipt(Outcome.DOUBT, Reason.UNAVAILABLE)
+    assert after(error, Channel.EMAIL).mark is Mark.LATER
+    assert after(error, Channel.EMAIL, doubts=1).mark is Mark.UNKNOWN
+    assert after(error, Channel.SMS).mark is Mark.UNKNOWN
+    assert after(error, Channel.EMAIL, policy=InDoubt.HOLD).mark is Mark.UNKNOWN
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LATER, Outcome.BLOCKED])
+def test_what_was_in_doubt_once_has_not_failed(outcome: Outcome) -> None:
+    """A first try whose answer was lost, and others that were put off until the last: unknown, not failed."""
+    given_up = after(Receipt(outcome, Reason.UNAVAILABLE), attempt=5, doubts=1)
+    assert given_up.mark is Mark.UNKNOWN
+
+
+def test_refused_credentials_end_as_that() -> None:
+    """A delivery that is refused at its last try has failed by credentials, not by time."""
+    decided = after(Receipt(Outcome.BLOCKED, Reason.CREDENTIALS), attempt=5)
+    assert (decided.mark, decided.reason) == (Mark.FAILED, Reason.CREDENTIALS)
+
+
+def test_somebody_who_is_not_there_is_looked_for_elsewhere() -> None:
+    """No open websocket: the next channel takes over at once; where there is none, it has failed."""
+    away = Receipt(Outcome.REFUSED, Reason.NOT_ACKNOWLEDGED)
+    passed_on = after(away, Channel.WEBSOCKET, elsewhere=True)
+    assert (passed_on.mark, passed_on.wait) == (Mark.LATER, 0)
+    assert after(away, Channel.WEBSOCKET).mark is Mark.FAILED
 
 
 @given(st.integers(1, 17), st.none() | st.floats(0, 3600))
@@ -112,6 +174,61 @@ def test_a_quota_is_reached_in_a_minute() -> None:
 def test_no_limit_does_not_wait() -> None:
     """A rate of 0 is no limit."""
     assert Throttle(0).wait(10**6, 5.0) == 0.0
+
+
+def throttled_by(takes: float, seconds: float, flow: Flow, begin: float = 0.0) -> tuple[int, int, float]:
+    """Windows of fifty to somebody who takes so many a second and says "not now" to the rest: how many were
+    accepted and how many refused within these seconds, and when the last one left."""
+    now, second, room, accepted, refused = begin, -1, 0.0, 0, 0
+    while now < begin + seconds:
+        now = max(now + 0.01, flow.until)
+        now += flow.wait(50, now)
+        if int(now) != second:
+            second, room = int(now), takes
+        taken = min(50, int(room))
+        room, accepted, refused = room - taken, accepted + taken, refused + 50 - taken
+        if taken < 45:
+            flow.throttled(now, 1.0, taken)
+        else:
+            flow.accepted(taken, now)
+    return accepted, refused, now
+
+
+@given(st.integers(100, 4000))
+def test_a_pace_is_found_and_kept(takes: int) -> None:
+    """Whatever somebody takes: in a minute they are sent half of it at least, and of three that they are sent
+    two are taken."""
+    flow = Flow()
+    _, _, now = throttled_by(takes, 10, flow)
+    accepted, refused, _ = throttled_by(takes, 60, flow, now)
+    assert accepted >= takes * 60 * 0.5
+    assert refused <= accepted / 2
+
+
+@given(st.floats(0.1, 3600), st.integers(1, 200))
+def test_what_was_asked_for_is_waited_for(asked: float, times: int) -> None:
+    """While everybody is throttled, one window leaves when the time that was asked for is over, each time."""
+    flow, now = Flow(), 1.0
+    for _ in range(times):
+        flow.throttled(now, asked, 0)
+        assert flow.until == now + asked
+        now = flow.until
+        waited = flow.wait(50, now)
+        assert waited <= 1
+        now += waited
+
+
+def test_who_says_nothing_is_asked_ever_more_rarely() -> None:
+    """1 s, 2 s, 4 s … to a minute; once somebody is accepted it is soon as quick as it was."""
+    flow, now, waits = Flow(), 1.0, []
+    for _ in range(8):
+        flow.throttled(now, 0.0, 0)
+        waits.append(flow.until - now)
+        now = flow.until
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    accepted, _, _ = throttled_by(2000, 30, flow, now)
+    assert accepted > 20_000
+    assert flow.rate > 10 * LEAST
 
 
 def test_a_breaker_opens_longer_each_time_and_closes_at_once() -> None:

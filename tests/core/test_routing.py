@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from samples import NOW, offers, recipients, subscriptions
 
-from msgxc.campaign import CampaignSpec, Purpose, Sending, Spread
+from msgxc.campaign import Audience, CampaignSpec, Everyone, Purpose, Sending, Spread
 from msgxc.model import Channel, Device, Recipient, Skip, Subscription, Target, Thread
 from msgxc.routing import SUPPRESSIBLE, Offer, addresses, fallback_channels, offer, route, suppressible
 
@@ -118,7 +118,12 @@ def test_only_email_and_sms_are_looked_up() -> None:
 
 def test_the_offer_is_an_intersection_in_order() -> None:
     """Campaign's order, template's parts, thread's channels; a child message has channels of its own."""
-    spec = CampaignSpec(name="a", template="b", sending=Sending(channels=(Channel.SMS, *PUSH)))
+    spec = CampaignSpec(
+        name="a",
+        template="b",
+        audience=Audience(to=Everyone()),
+        sending=Sending(channels=(Channel.SMS, *PUSH)),
+    )
     thread = Thread(
         uuid4(), channels=frozenset({Channel.SMS, Channel.FCM}), child_channels=frozenset({Channel.APNS})
     )
@@ -133,7 +138,7 @@ def test_the_offer_is_an_intersection_in_order() -> None:
 
 def test_fallback_channels_are_the_threads() -> None:
     """A thread's fallback types limit the campaign's; none said allows all."""
-    spec = CampaignSpec(name="a", template="b")
+    spec = CampaignSpec(name="a", template="b", audience=Audience(to=Everyone()))
     assert fallback_channels(spec, None) == (Channel.EMAIL,)
     assert fallback_channels(spec, Thread(uuid4())) == (Channel.EMAIL,)
     assert fallback_channels(spec, Thread(uuid4(), fallback=(Channel.SMS,))) == ()

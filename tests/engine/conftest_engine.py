@@ -19,7 +19,7 @@ import pytest_asyncio
 from msgspec import structs
 
 from msgxc import campaigns
-from msgxc.campaign import CampaignSpec, Fallback, Sending
+from msgxc.campaign import Audience, CampaignSpec, Everyone, Fallback, Sending
 from msgxc.model import Channel, Device, Recipient
 from msgxc.sandbox.journal import Accepted, read
 from msgxc.sandbox.launch import Sandbox
@@ -58,6 +58,7 @@ def spec(name: str, *, fallback: bool = False, **sending: object) -> CampaignSpe
     return CampaignSpec(
         name=name,
         template="hello",
+        audience=Audience(to=Everyone()),
         sending=Sending(**sending),  # type: ignore[arg-type]
         fallback=Fallback(enabled=fallback, after_minutes=0),
     )
@@ -104,7 +105,7 @@ def home(tmp_path: Path, sandbox: Sandbox) -> Path:
 
 @pytest.fixture
 def settings(home: Path) -> Settings:
-    """Small windows and short leases, so that a crash is soon over."""
+    """Small windows. A busy machine is no fault: calls and leases last; where one is to run out, `brief`."""
     return read_settings(
         _env_file=None,
         home=home,
@@ -114,10 +115,15 @@ def settings(home: Path) -> Settings:
         window=20,
         in_flight=10,
         flush=5,
-        lease_seconds=3,
-        provider_timeout=1.4,
+        lease_seconds=120,
+        provider_timeout=60,
         attempts=3,
     )
+
+
+def brief(settings: Settings) -> Settings:
+    """The same with a lease that runs out while a test waits."""
+    return settings.model_copy(update={"lease_seconds": 3, "provider_timeout": 1.4})
 
 
 @pytest_asyncio.fixture

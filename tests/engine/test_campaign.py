@@ -9,11 +9,22 @@ import pytest
 from conftest_engine import NEVER, Ground, crowd, device, enlist, person, send, spec
 from msgspec import structs
 
-from msgxc import campaigns
-from msgxc.campaign import Audience, CampaignSpec, Cohort, Fallback, InDoubt, People, Sending, Where
-from msgxc.errors import CampaignConflict, NotFound, WrongExpression, WrongInput
+from msgxc import campaigns, ids
+from msgxc.campaign import (
+    Audience,
+    CampaignSpec,
+    Cohort,
+    Everyone,
+    Fallback,
+    InDoubt,
+    People,
+    Sending,
+    Spread,
+    Where,
+)
+from msgxc.errors import CampaignConflict, NotFound, WrongExpression, WrongInput, WrongTemplate
 from msgxc.ledger import Control
-from msgxc.model import Channel, Reason, Skip
+from msgxc.model import Channel, Reason, Recipient, Skip
 from msgxc.reports.funnel import End
 from msgxc.reports.why import why
 from msgxc.wiring import Exchange
@@ -59,6 +70,24 @@ async def test_a_second_start_repeats_nobody(exchange: Exchange, ground: Ground)
     second = await send(exchange, spec("twice"))
     assert first.id == second.id
     assert ground.by_person() == dict.fromkeys([p.uid for p in people], 1)
+
+
+async def test_what_was_typed_finds_what_is_meant(exchange: Exchange, ground: Ground) -> None:
+    """A foreign id stands for its person, among those who get it and among those who do not; the name of a
+    report is the campaign's, however it was typed."""
+    people = [of_id(one, exchange, f"mine-{number}") for number, one in enumerate(crowd(3))]
+    await enlist(exchange, ground, people)
+    to, but = People(uids=("mine-0", " mine-1", people[2].uid)), People(uids=("mine-2",))
+    what = spec("typed").model_copy(update={"audience": Audience(to=to, exclude=(but,))})
+    first = await send(exchange, what)
+    assert set(ground.by_person()) == {people[0].uid, people[1].uid}
+    assert (await campaigns.report(exchange, " Typed!")).name == "typed"
+    assert (await send(exchange, what)).id == first.id  # no other campaign of its name
+
+
+def of_id(one: Recipient, exchange: Exchange, foreign: str) -> Recipient:
+    """The person of a foreign id."""
+    return structs.replace(one, uid=ids.uid_of(exchange.key, foreign))
 
 
 async def test_another_campaign_cannot_take_the_name(exchange: Exchange, ground: Ground) -> None:
@@ -114,6 +143,130 @@ async def test_nonsense_is_refused_before_anything_is_written(exchange: Exchange
     assert [c async for page in exchange.store.ledger.campaigns() for c in page] == []
 
 
+def template(exchange: Exchange, name: str, **parts: str) -> None:
+    """Another template; `sms_de` is its sms.de.txt, `push` its push.json."""
+    folder = exchange.settings.templates / name
+    folder.mkdir()
+    for part, text in parts.items():
+        kind, _, lang = part.partition("_")
+        file = {"sms": "sms", "push": "push", "subject": "em.subject", "html": "em"}[kind]
+        ending = {"push": "json", "html": "html"}.get(kind, "txt")
+        (folder / f"{file}{'.' * bool(lang)}{lang}.{ending}").write_text(text)
+    vars(exchange).pop("templates", None)  # read anew
+
+
+async def test_a_value_that_nobody_gave_is_asked_for(exchange: Exchange, ground: Ground) -> None:
+    """What the template needs on the campaign's channels, in any language; not what has a default."""
+    await enlist(exchange, ground, crowd(1))
+    push = '{"title": "{{ values.code }}", "body": "{{ values.off | default(\'5 %\') }}"}'
+    template(exchange, "sale", push=push, sms="{{ values.other }}", sms_de="{{ values.rabatt }}")
+    sale = spec("sale").model_copy(update={"template": "sale"})
+    for channels, values, missing in (
+        (PUSH, {}, r"'sale' needs values that nobody gave: code \(given: none\)"),
+        (PUSH, {"cod": "X"}, r"code \(given: cod\)"),
+        ((Channel.SMS,), {"code": "X"}, r": other, rabatt \(given: code\)"),
+    ):
+        asked = sale.model_copy(update={"values": values, "sending": Sending(channels=channels)})
+        with pytest.raises(WrongInput, match=missing):
+            await campaigns.plan(exchange, asked)
+    assert [c async for page in exchange.store.ledger.campaigns() for c in page] == []
+    await campaigns.plan(exchange, sale.model_copy(update={"values": {"code": ""}}))
+
+
+async def test_a_part_that_cannot_be_read_is_refused(exchange: Exchange) -> None:
+    """File and line, before anybody is asked; not of a part that is not used."""
+    template(exchange, "torn", push='{"title": "a", "body": "b"}', sms="{{ name", sms_de="x")
+    torn = spec("torn").model_copy(update={"template": "torn"})
+    await campaigns.checked(exchange, torn)
+    with pytest.raises(WrongInput, match=r"sms.txt, line 1"):
+        await campaigns.checked(exchange, torn.model_copy(update={"sending": Sending(channels=("sms",))}))
+
+
+@pytest.mark.parametrize(
+    ("fallback", "says"),
+    [
+        (
+            {"template": "not-there"},
+            "the fallback cannot be sent: there is no template 'not-there'; there are: .*hello",
+        ),
+        ({"template": "texts"}, "the fallback cannot be sent: .*template 'texts' has parts for sms"),
+        ({"template": "texts", "channels": ("sms",)}, "the fallback .*'texts' needs values.*: code"),
+    ],
+)
+async def test_a_fallback_that_cannot_be_sent_is_refused_with_its_campaign(
+    exchange: Exchange, fallback: dict[str, object], says: str
+) -> None:
+    """Not half an hour later, when its turn has come."""
+    template(exchange, "texts", sms="{{ values.code }}")
+    asked = spec("first").model_copy(update={"fallback": Fallback(**fallback)})  # type: ignore[arg-type]
+    with pytest.raises((NotFound, WrongInput), match=says):
+        await campaigns.plan(exchange, asked)
+    assert [c async for page in exchange.store.ledger.campaigns() for c in page] == []
+    await campaigns.plan(exchange, spec("off").model_copy(update={"fallback": Fallback(enabled=False)}))
+
+
+@pytest.mark.parametrize(
+    ("what", "channels", "fallback", "follows"),
+    [
+        ("mails", ("email",), {}, ()),  # everybody was just tried there
+        ("mails", ("apns", "email"), {}, ()),  # the template has no push: the same
+        ("hello", ("apns", "email"), {}, ("email",)),  # some have a phone, and got no mail
+        ("hello", ("email",), {"channels": ("email", "sms")}, ("sms",)),
+        ("hello", ("email",), {"when": "unconfirmed"}, ()),
+        ("hello", ("email",), {"when": "unconfirmed", "template": "mails"}, ("email",)),  # a reminder
+        ("pushes", ("apns",), {}, ()),  # there is no part to fall back to
+    ],
+)
+async def test_a_fallback_goes_where_not_everybody_was_just_tried(
+    exchange: Exchange,
+    what: str,
+    channels: tuple[str, ...],
+    fallback: dict[str, object],
+    follows: tuple[str, ...],
+) -> None:
+    """And where the message has a part; else there is none."""
+    template(exchange, "mails", subject="a", html="b")
+    template(exchange, "pushes", push='{"title": "a", "body": "b"}')
+    asked = spec("first", channels=channels).model_copy(
+        update={"template": what, "fallback": Fallback(after_minutes=0, **fallback)}  # type: ignore[arg-type]
+    )
+    await campaigns.plan(exchange, asked)
+    second = await campaigns.fallback_spec(exchange, "first")
+    assert (second.sending.channels if second else ()) == follows
+
+
+async def test_a_template_that_fits_hardly_anybody_stops_at_the_first_window(
+    exchange: Exchange, ground: Ground
+) -> None:
+    """Nobody of them counts as failed: once it is mended, the same campaign reaches them all."""
+    people = crowd(60)
+    await enlist(exchange, ground, people)
+    template(exchange, "towns", push='{"title": "{{ attributes.town }}", "body": "b"}')
+    asked = spec("towns").model_copy(update={"template": "towns"})
+    with pytest.raises(WrongTemplate, match=r"push.json, line 1: 'town' is undefined: 20 of the first 20 "):
+        await send(exchange, asked)
+    assert not ground.accepted()
+    assert (await campaigns.report(exchange, "towns")).ends == {End.PENDING: 60}
+    (exchange.settings.templates / "towns" / "push.json").write_text('{"title": "a", "body": "b"}')
+    vars(exchange).pop("templates")
+    await send(exchange, asked)
+    assert ground.by_person() == dict.fromkeys([p.uid for p in people], 1)
+
+
+async def test_a_finished_campaign_is_told_as_such(exchange: Exchange, ground: Ground) -> None:
+    """Also when its template is gone, and when somebody cancels it afterwards, which stops its fallback."""
+    await enlist(exchange, ground, crowd(3))
+    assert (await send(exchange, spec("over"))).finished is None
+    (exchange.settings.templates / "hello" / "push.json").unlink()
+    vars(exchange).pop("templates")
+    planned = await campaigns.plan(exchange, spec("over"))
+    assert planned.finished
+    await campaigns.set_control(exchange, "over", Control.CANCEL)
+    report = await campaigns.report(exchange, "over")
+    assert not report.canceled
+    assert report.finished == planned.finished
+
+
 async def test_put_off_deliveries_come_later(exchange: Exchange, ground: Ground) -> None:
     """A provider that says 429 once is asked again, and the person is reached, once."""
     people = [*crowd(5, Channel.APNS, "throttled1"), *crowd(20)]
@@ -141,6 +294,32 @@ async def test_dead_devices_are_pruned_and_young_ones_kept(exchange: Exchange, g
     left = await exchange.store.directory.get([gone.uid, young.uid])
     assert left[gone.uid].devices == ()
     assert left[young.uid].devices == young.devices
+
+
+@pytest.mark.parametrize("spread", Spread)
+async def test_an_endpoint_that_nobody_would_send_to_is_no_address(
+    exchange: Exchange, ground: Ground, spread: Spread
+) -> None:
+    """One that has ended for good, and one of another API, are pruned, and the push goes to the phone; one
+    of a push service that is not on the list stays, and is not asked."""
+    ended, foreign, unlisted = (
+        structs.replace(device(Channel.WEBPUSH, "x"), token=url)
+        for url in (
+            "https://permanently-removed.invalid/fcm/send/abc",
+            "https://fcm.googleapis.com/v1/projects/x/messages:send",
+            "https://push.example/abc",
+        )
+    )
+    people = [person(one, *crowd(1)[0].devices) for one in (ended, foreign, unlisted)]
+    await enlist(exchange, ground, people)
+    name = f"nowhere-{spread}"
+    await send(exchange, spec(name, channels=(Channel.WEBPUSH, Channel.APNS), spread=spread))
+    assert ground.by_person() == dict.fromkeys([p.uid for p in people], 1)
+    assert {entry.channel for entry in ground.accepted()} == {Channel.APNS}
+    assert (await campaigns.report(exchange, name)).ends == {End.REACHED: 3}
+    found = await exchange.store.directory.get([p.uid for p in people])
+    kept = {one.token for p in found.values() for one in p.devices if one.channel is Channel.WEBPUSH}
+    assert kept == {unlisted.token}
 
 
 async def test_the_fallback_reaches_those_who_were_not(exchange: Exchange, ground: Ground) -> None:
@@ -175,7 +354,7 @@ async def test_a_cancel_stops_within_two_seconds(exchange: Exchange, ground: Gro
     await asyncio.sleep(1.5)
     await campaigns.set_control(exchange, "cancel", Control.CANCEL)
     canceled = time.time()
-    await asyncio.wait_for(sending, 30)
+    await asyncio.wait_for(sending, 120)
     await asyncio.sleep(1)
     assert await campaigns.finish(exchange, planned.id)
     times = [entry.at for entry in ground.accepted()]
@@ -185,6 +364,23 @@ async def test_a_cancel_stops_within_two_seconds(exchange: Exchange, ground: Gro
     assert report.ends == {End.REACHED: len(times), End.SKIPPED: 400 - len(times)}
     assert report.skips == {Skip.CANCELED: 400 - len(times)}
     assert await campaigns.set_control(exchange, "cancel", Control.RUN) is Control.CANCEL
+
+
+async def test_a_campaign_is_taken_back_by_its_name(exchange: Exchange, ground: Ground) -> None:
+    """What is unsent stops, the fallback too; whoever was skipped got nothing; the numbers add up."""
+    people = [*crowd(5), *crowd(4, word="gone"), person(consents=frozenset())]
+    people = [structs.replace(one, email=f"{one.uid}@example.com") for one in people]
+    await enlist(exchange, ground, people)
+    await send(exchange, spec("back", fallback=True))
+    found = await campaigns.take_back(exchange, "back")
+    assert found.told() == "5 unsent, 0 withdrawn, 0 seen, 5 beyond recall"
+    assert await campaigns.fallback_spec(exchange, "back") is None
+    await campaigns.seal(exchange, (await campaigns.plan(exchange, spec("half"))).id)
+    assert (await campaigns.take_back(exchange, "half")).unsent == 10
+    await send(exchange, spec("half"))
+    assert (await campaigns.take_back(exchange, "half")).unsent == 10
+    with pytest.raises(NotFound):
+        await campaigns.take_back(exchange, "nothing")
 
 
 async def test_a_pause_holds_and_goes_on(exchange: Exchange, ground: Ground) -> None:
@@ -201,7 +397,7 @@ async def test_a_pause_holds_and_goes_on(exchange: Exchange, ground: Ground) -> 
     await asyncio.sleep(1.2)
     assert 0 < len(ground.accepted()) == before < 150
     await campaigns.set_control(exchange, "pause", Control.RUN)
-    await asyncio.wait_for(sending, 30)
+    await asyncio.wait_for(sending, 120)
     assert ground.by_person() == dict.fromkeys([p.uid for p in people], 1)
 
 
@@ -240,6 +436,28 @@ async def test_hold_never_repeats(exchange: Exchange, ground: Ground) -> None:
     assert report.ends == {End.UNKNOWN: 2}
 
 
+async def test_whoever_has_no_open_websocket_gets_it_on_the_next_channel(
+    exchange: Exchange, ground: Ground
+) -> None:
+    """Channels websocket, apns, and nobody is there: everybody with an iPhone gets it there, once, in the
+    same run; who has nothing else has failed as not acknowledged, and a fallback is owed."""
+    phones, nothing = crowd(60), [person(email=f"away-{n}@example.com") for n in range(3)]
+    await enlist(exchange, ground, [*phones, *nothing])
+    channels = (Channel.WEBSOCKET, Channel.APNS)
+    await send(exchange, spec("away", channels=channels, fallback=True))
+    assert ground.by_person() == dict.fromkeys([p.uid for p in phones], 1)
+    report = await campaigns.report(exchange, "away")
+    assert report.adds_up
+    assert report.ends == {End.REACHED: 60, End.FAILED: 3}
+    assert report.channels[Channel.WEBSOCKET].failed == 63
+    assert report.sent_again == 0
+    second = await campaigns.fallback_spec(exchange, "away")
+    assert second
+    await send(exchange, second)
+    report = await campaigns.report(exchange, "away")
+    assert report.ends == {End.REACHED: 60, End.FELL_BACK: 3}
+
+
 async def test_sms_and_email_as_first_channel(exchange: Exchange, ground: Ground) -> None:
     """Every channel goes the same way; STOP suppresses the number for good."""
     people = [person(cell=f"+1555010{n:04d}"[:12]) for n in range(3)]
@@ -264,5 +482,11 @@ async def test_the_audience_is_sealed_once(exchange: Exchange, ground: Ground) -
 
 def test_a_fallback_waits_as_long_as_it_was_told() -> None:
     """Minutes in the form are a duration in the program."""
-    what = CampaignSpec(name="a", template="b", sending=Sending(), fallback=Fallback(after_minutes=90))
+    what = CampaignSpec(
+        name="a",
+        template="b",
+        audience=Audience(to=Everyone()),
+        sending=Sending(),
+        fallback=Fallback(after_minutes=90),
+    )
     assert what.fallback.after.total_seconds() == 5400

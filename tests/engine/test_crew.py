@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from conftest_engine import Ground, crowd, enlist, spec
+from waiting import until
 
 from msgxc import campaigns
 from msgxc.crew import crew
@@ -74,16 +74,14 @@ async def test_a_helper_leaves_politely(exchange: Exchange, ground: Ground, end:
     command = [sys.executable, "-m", "msgxc.crew", plan.name, "0", str(plan.shards), "1.0"]
     helper = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert helper.stdin
-    until = time.monotonic() + 60
-    while not ground.accepted() and time.monotonic() < until:
-        await asyncio.sleep(0.02)
+    await until(lambda: bool(ground.accepted()), helper)
     await exchange.store.ledger.set_control(plan.id, Control.PAUSE)
     if end == "SIGTERM":
         for _ in range(2):
             helper.send_signal(signal.SIGTERM)
     else:
         helper.stdin.close()
-    assert await asyncio.to_thread(helper.wait, 30) == 0
+    assert await asyncio.to_thread(helper.wait, 120) == 0
     helper.stdin.close()
     free = await exchange.store.ledger.unfinished(plan.id, 0, plan.shards)
     assert all(until <= exchange.clock() for until in free.values())

@@ -23,6 +23,7 @@ from msgxc.sandbox.email import Email
 from msgxc.sandbox.endpoints import read_endpoints, write_endpoints
 from msgxc.sandbox.fcm import Fcm
 from msgxc.sandbox.journal import Journal
+from msgxc.sandbox.run import RELEASE
 from msgxc.sandbox.server import Desk, bind, listen
 from msgxc.sandbox.sms import Sms
 from msgxc.sandbox.subscriber import PUSH_ORIGIN
@@ -63,7 +64,8 @@ async def front(world: World, channel: Channel, spoil: Spoil = honest) -> AsyncI
     tls = server_tls(folder, *(("h2",) if only else ("http/1.1",)))
     socket = bind()
     send_to(world, channel, socket.getsockname()[1])
-    server = await listen(socket, Desk(made.handle, journal), tls, http2_only=only)
+    desk = Desk(made.handle, journal, world.settings.home / RELEASE)
+    server = await listen(socket, desk, tls, http2_only=only)
     try:
         yield made
     finally:

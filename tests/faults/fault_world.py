@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from conftest_engine import NEVER, crowd, device, person
 from conftest_engine import spec as to_everyone
 from fault_process import Fleet
 from fault_store import Around, plainly, with_faults
+from waiting import PATIENCE, until
 
 from msgxc import campaigns
 from msgxc.campaign import Audience, CampaignSpec, Cohort
@@ -31,16 +32,30 @@ from msgxc.settings import Settings
 from msgxc.store.records import batches
 from msgxc.wiring import Exchange
 
-__all__ = ["NEVER", "Ground", "World", "crowd", "device", "on_sqlite", "person", "until"]
-
-#: Seconds after which a step hangs. So long, because a busy machine is no fault: only a failure waits for it.
-PATIENCE = 120.0
+__all__ = [
+    "NEVER",
+    "PATIENCE",
+    "Ground",
+    "World",
+    "brief",
+    "brief_call",
+    "crowd",
+    "device",
+    "on_sqlite",
+    "person",
+    "until",
+]
 
 Job = Callable[[], Awaitable[None]]
 AT_ONCE = 12
+#: Opens the world for a while: in between nobody of this process has the store open.
+Opened = Callable[[], AbstractAsyncContextManager["World"]]
 
 #: For tests in which the store has no say.
 on_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+#: For tests in which a lease runs out, or a call: in 4 and 2 seconds; in 12 and 6 where other calls must not.
+brief = pytest.mark.parametrize("lease", [4.0])
+brief_call = pytest.mark.parametrize("lease", [12.0])
 
 
 @dataclass
@@ -182,14 +197,6 @@ class World:
         assert report.ends[End.REACHED] + report.ends[End.UNKNOWN] == len(people), f"I6: {report.ends}"
         assert report.ends[End.UNKNOWN] <= lost
         return report
-
-
-async def until(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for something to become true; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.02)
 
 
 @dataclass

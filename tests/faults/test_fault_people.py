@@ -82,7 +82,7 @@ async def withdrawn_during_the_run(skip: Skip, world: World) -> None:
     through.store.directory = noting  # type: ignore[misc]  # a FaultyStore, whose parts are its own
     sending = asyncio.create_task(campaigns.send_slice(through, planned.id, 0, planned.shards, stop=NEVER))
     acknowledged: dict[UUID, float] = {}
-    await until(lambda: bool(world.ground.accepted(people)))
+    await until(lambda: bool(world.ground.accepted(people)), sending)
     for who in people[::3]:
         await WAYS[skip](world, who)
         acknowledged[who.uid] = time.monotonic()

@@ -14,7 +14,7 @@ import pytest
 from fault_process import Process
 from fault_proxy import Proxy, proxy
 from fault_store import Call, EveryThird
-from fault_world import NEVER, PATIENCE, World, crowd, on_sqlite, until
+from fault_world import NEVER, PATIENCE, World, brief, crowd, on_sqlite, until
 from lossy_proxy import lossy_proxy
 
 from msgxc import campaigns
@@ -55,6 +55,7 @@ async def way_to_store(world: World) -> AsyncIterator[tuple[Settings, Proxy | Sq
         yield world.settings.model_copy(update={"cassandra_port": way.port}), way
 
 
+@brief
 async def test_12_the_store_is_away_for_longer_than_the_lease(world: World) -> None:
     """Fault 12. Blackholed for one and a half leases in mid-campaign: the process waits, writes down what it
     knows when the store is back, and goes on. Nobody had taken over, so nobody is repeated (I1, I2, I6)."""
@@ -62,7 +63,7 @@ async def test_12_the_store_is_away_for_longer_than_the_lease(world: World) -> N
     what = await world.campaign("away", people, per_second=150)
     async with way_to_store(world) as (settings, way):
         process = world.fleet.start(settings, what)
-        await until(lambda: len(world.ground.accepted()) >= 20)
+        await until(lambda: len(world.ground.accepted()) >= 20, process)
         way.blackhole()
         ends = world.settings.provider_timeout + 0.5  # what was under way has ended then
         await asyncio.sleep(ends)
@@ -75,6 +76,7 @@ async def test_12_the_store_is_away_for_longer_than_the_lease(world: World) -> N
 
 
 @on_cassandra
+@brief
 async def test_12_the_store_is_away_for_one_of_two(world: World) -> None:
     """Fault 12. Blackholed for one process alone: the other takes its shard over when the lease is over, and
     finishes. The first one's late results change nothing: repeats within the bound (I1, I3, I6)."""
@@ -82,7 +84,7 @@ async def test_12_the_store_is_away_for_one_of_two(world: World) -> None:
     what = await world.campaign("cut-off", people, per_second=80)
     async with way_to_store(world) as (settings, way):
         cut_off = world.fleet.start(settings, what)
-        await until(lambda: len(world.ground.accepted()) >= 20)
+        await until(lambda: len(world.ground.accepted()) >= 20, cut_off)
         way.blackhole()
         assert await world.fleet.run(world.settings, what) == 0
         await world.judge(what, people, repeats=world.bound)
@@ -98,8 +100,8 @@ async def test_12_the_store_is_slow(world: World) -> None:
     what = await world.campaign("slow-store", people, per_second=25)
     async with way_to_store(world) as (settings, way):
         assert isinstance(way, Proxy)
-        process = world.fleet.start(settings, what, lease_seconds=12)
-        await until(lambda: len(world.ground.accepted()) >= 5)
+        process = world.fleet.start(settings, what)
+        await until(lambda: len(world.ground.accepted()) >= 5, process)
         way.delay(2)
         await asyncio.sleep(6)
         assert process.exitcode is None
@@ -108,6 +110,7 @@ async def test_12_the_store_is_slow(world: World) -> None:
     await world.judge(what, people)
 
 
+@brief
 async def test_12_every_third_write_is_answered_by_an_error(world: World) -> None:
     """Fault 12. Every third write fails, in turn before and after it was made: every call is made again, and
     everybody gets it once (I1, I2, I6)."""
@@ -128,7 +131,7 @@ async def test_13_the_store_is_killed_and_comes_back(world: World, cassandra_nod
     people = crowd(200)
     what = await world.campaign("store-killed", people, per_second=100)
     process = world.fleet.start(world.settings, what)
-    await until(lambda: len(world.ground.accepted()) >= 40)
+    await until(lambda: len(world.ground.accepted()) >= 40, process)
     await asyncio.to_thread(cassandra_node.kill)
     await asyncio.sleep(1)
     cassandra_node.launch()
@@ -153,6 +156,7 @@ CHANGES = ("claim", "renew", "finish", "release")
 
 
 @on_sqlite
+@brief
 @pytest.mark.parametrize("change", CHANGES)
 async def test_14_a_change_whose_answer_is_lost(world: World, change: str) -> None:
     """Fault 14. Every first and third compare-and-set of a kind is applied and answered by an error: it is
@@ -213,7 +217,6 @@ async def test_18_the_disk_is_full(world: World) -> None:
     first = await _full(world, what)
     first.kill()
     await world.fleet.wait(first)
-    await asyncio.sleep(world.settings.lease_seconds)
     second = await _full(world, what)
     assert second.exitcode is None
     assert second.pid is not None
@@ -227,9 +230,10 @@ async def _full(world: World, what: CampaignSpec) -> Process:
     before = len(world.ground.accepted())
     largest = max(file.stat().st_size for file in world.settings.home.glob("msgxc.sqlite3*"))
     process = world.fleet.start(world.settings, what, largest_file=largest + 60_000)
-    await until(lambda: len(world.ground.accepted()) >= before + 20)
+    await until(lambda: len(world.ground.accepted()) >= before + 20, process)
     while len(world.ground.accepted()) != before:
         before = len(world.ground.accepted())
+        assert process.exitcode is None
+        assert before < 300, "it was never full"
         await asyncio.sleep(1)
-    assert before < 300, "it was never full"
     return process

@@ -11,7 +11,7 @@ from fault_apns import HostileApns, Line, Push
 from fault_certificates import server_context
 from fault_front import raw, send_to
 from fault_proxy import proxy
-from fault_world import PATIENCE, World, crowd, on_sqlite, person
+from fault_world import PATIENCE, World, brief, crowd, on_sqlite, person
 
 from msgxc import campaigns
 from msgxc.model import Channel, Reason
@@ -72,6 +72,7 @@ async def test_9_one_stream_at_a_time(world: World) -> None:
     assert server.most_at_once == 1
 
 
+@brief
 async def test_9_a_connection_that_dies_in_silence(world: World) -> None:
     """Fault 9. The way to the provider swallows everything for a while: calls end by their timeout, in doubt;
     when it is back everybody is reached, and only those in doubt may have it twice, under one identity."""

@@ -10,19 +10,20 @@ from typing import Any, Self
 
 import httpx
 
+from msgxc.deploying import Api
 from msgxc.sandbox.journal import read
 from msgxc.system import System
 from msgxc.wiring import sandbox_folder
 
-#: Cohort -> how many. The slow ones are sent to at 50 a second: long enough to be interrupted.
+#: Cohort -> how many. The slow ones are sent to at 25 a second: long enough to be interrupted.
 COHORTS: Mapping[str, int] = {"quick": 300, "unlucky": 40, "slow": 600}
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-UNHURRIED = {"purpose": "service", "channels": ["apns"], "per_second": 50}
+UNHURRIED = {"purpose": "service", "channels": ["apns"], "per_second": 25}
 
 
 def people(cohort: str) -> list[dict[str, Any]]:
-    """The people of one cohort, as lines of an import file; the unlucky ones have dead devices."""
-    word = "gone" if cohort == "unlucky" else "ok"
+    """The people of one cohort, as lines of an import file; three of four unlucky ones have dead devices."""
+    dead = COHORTS["unlucky"] * 3 // 4 if cohort == "unlucky" else 0
     return [
         {
             "uid": f"{cohort}-{number}",
@@ -32,7 +33,7 @@ def people(cohort: str) -> list[dict[str, Any]]:
             "devices": [
                 {
                     "channel": "apns",
-                    "token": f"{word}-{cohort}token{number}",
+                    "token": f"{'gone' if number < dead else 'ok'}-{cohort}token{number}",
                     "registered": "2020-01-01T00:00:00Z",
                 }
             ],
@@ -48,11 +49,11 @@ class PrefectConsole:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.http = httpx.Client(base_url=system.api, timeout=60)
+        self.http = Api(system.api, system.login).client()
 
     def request(self, method: str, path: str, body: object = None) -> httpx.Response:
         """The answer; a server whose database is busy says 503 and is asked again."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while (answer := self.http.request(method, path, json=body)).status_code == 503:
             assert time.monotonic() < end, "the server stays busy"
             time.sleep(0.2)
@@ -94,7 +95,8 @@ class PrefectConsole:
 
     def set_state(self, run: str, **state: Any) -> None:
         """What a button of the console does."""
-        assert self.json("POST", f"/flow_runs/{run}/set_state", {"state": state})["status"] == "ACCEPT"
+        answer = self.json("POST", f"/flow_runs/{run}/set_state", {"state": state})
+        assert answer["status"] == "ACCEPT", answer
 
     def end(self, run: str, seconds: float = 120) -> dict[str, Any]:
         """The final state of a run."""
@@ -109,7 +111,20 @@ class PrefectConsole:
     def artifacts(self, run: str) -> dict[str, Any]:
         """What the operator sees on a run: key -> data."""
         body = {"artifacts": {"flow_run_id": {"any_": [run]}}}
-        return {a["key"]: a["data"] for a in self.json("POST", "/artifacts/filter", body) if a["key"]}
+        found = [a for a in self.json("POST", "/artifacts/filter", body) if a["key"]]
+        assert len({a["key"] for a in found}) == len(found), "two of one kind"
+        return {a["key"]: a["data"] for a in found}
+
+    def logs(self, run: str, level: int = 0) -> list[str]:
+        """What the Logs tab of a run shows of that level and above, in order, as soon as there is any."""
+        body = {"logs": {"flow_run_id": {"any_": [run]}, "level": {"ge_": level}}, "sort": "TIMESTAMP_ASC"}
+        return [one["message"] for one in until(lambda: self.json("POST", "/logs/filter", body), 120)]
+
+    def events(self, resource: str) -> dict[str, Any]:
+        """What was told about a campaign, as soon as there is any: event -> payload."""
+        body = {"filter": {"resource": {"id": [resource]}}}
+        found = until(lambda: self.json("POST", "/events/filter", body)["events"], 120)
+        return {one["event"]: one["payload"] for one in found}
 
     @property
     def journal(self) -> Path:
@@ -121,6 +136,14 @@ class PrefectConsole:
         return [
             one.address for one in read(self.journal) if f"-{cohort}token" in one.address and one.at >= since
         ]
+
+    def settled(self, cohort: str, since: float) -> int:
+        """How many messages to a cohort were accepted since then, once no more come for three seconds."""
+        before = -1
+        while (now := len(self.accepted(cohort, since))) != before:
+            before = now
+            time.sleep(3)
+        return now
 
 
 def until(look: Callable[[], Any], seconds: float) -> Any:

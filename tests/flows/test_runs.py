@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import subprocess
@@ -9,15 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import psutil
 import pytest
 from flow_console import COHORTS, UNHURRIED, PrefectConsole, people, until
 
 from msgxc.settings import ROOT
 
 NO_FALLBACK = {"enabled": False}
-PROMISED_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,16 +43,22 @@ def test_a_campaign_its_fallback_and_what_the_operator_sees(console: PrefectCons
     """Dead devices are reported with advice, and their people get the email of the fallback."""
     fallback = {"after_minutes": 0.01}
     run = console.start("unlucky", "unlucky", fallback=fallback)
-    assert console.end(run)["message"] == "0 of 40 people reached, 40 failed"
+    assert console.end(run)["message"] == "10 of 40 people reached, 30 failed"
     seen = console.artifacts(run)
-    assert set(seen) == {"progress", "funnel", "skips", "errors", "report"}
-    assert float(seen["progress"]) == 100
-    assert '"failed": 40' in seen["funnel"]
-    assert "pruned" in seen["errors"]
-    assert "| 40 | the whole audience |" in seen["report"]
+    assert set(seen) == {"progress-unlucky", "report-unlucky"}
+    assert float(seen["progress-unlucky"]) == 100
+    page = seen["report-unlucky"]
+    assert page.startswith("# unlucky\n")  # as it is, and not as JSON
+    assert page.startswith("# unlucky\n\n![The funnel of unlucky](data:image/svg+xml;base64,")
+    assert "| 40 | the whole audience |" in page
+    assert "Its address is removed" in page
+    told = console.events("msgxc.campaign.unlucky")
+    assert told["msgxc.campaign.finished"]["text"] == "unlucky finished: 10 of 40 people reached, 30 failed"
     second = console.run_named("unlucky.fallback")
-    assert console.end(second)["message"] == "40 of 40 people reached"
-    assert "| 40 | reached by the fallback |" in console.artifacts(second)["campaign"]
+    assert console.end(second)["message"] == "30 of 30 people reached"
+    whole = console.artifacts(second)["report-unlucky"]
+    assert whole.startswith("# unlucky\n")
+    assert "| 30 | reached by the fallback |" in whole
 
 
 def test_a_double_click_sends_once(console: PrefectConsole) -> None:
@@ -61,36 +69,39 @@ def test_a_double_click_sends_once(console: PrefectConsole) -> None:
     assert Counter(Counter(console.accepted("quick", since)).values()) == {1: COHORTS["quick"]}
     names = {console.json("GET", f"/flow_runs/{run}")["name"] for run in runs}
     assert names == {"double"}
+    told = console.end(console.start("double", "quick", fallback=NO_FALLBACK))["message"]
+    assert told.startswith("finished at 20")
+    assert told.endswith(" UTC already, nothing was sent: 300 of 300 people reached")
 
 
 @pytest.mark.parametrize("place", ["following", "campaign_finished"])
-def test_a_kill_at_the_end_costs_nobody_the_fallback(console: PrefectConsole, place: str) -> None:
-    """kill -9 before the fallback is scheduled, and right after the campaign was closed. A new run of the
-    campaign, as the reconciler asks for, brings what is missing: one fallback run, and not a second one."""
-    name, stumble = f"killed-{place.replace('_', '-')}", {"env": {"MSGXC_FAILPOINTS": f"{place}=kill"}}
+def test_a_kill_at_the_end_costs_nobody_the_fallback(
+    console: PrefectConsole, stumbling: str, tmp_path: Path, place: str
+) -> None:
+    """kill -9 before the fallback is scheduled, and right after the campaign was closed. The run is put back
+    and brings what is missing: one fallback run, and not a second one."""
+    name = f"killed-{place.replace('_', '-')}"
+    stumble = {"MSGXC_FAILPOINTS": f"{place}=kill", "MSGXC_FAILPOINTS_ONCE": str(tmp_path / "once")}
     body = {"name": name, "template": "spring-sale", "values": {"code": "X"}}
     body |= {"audience": {"to": {"cohort": "unlucky"}}, "fallback": {"after_minutes": 0.01}}
-    answer = console.ask(body, job_variables=stumble)
-    assert console.end(answer.json()["id"])["type"] == "CRASHED"
+    path = f"/deployments/{stumbling}/create_flow_run"
+    run = console.json("POST", path, {"parameters": body, "job_variables": {"env": stumble}})["id"]
+    until(lambda: console.state(run)["type"] == "COMPLETED", 300)
+    assert (tmp_path / "once").exists()
+    assert console.end(console.run_named(f"{name}.fallback"))["message"] == "30 of 30 people reached"
     named = {"flow_runs": {"name": {"any_": [f"{name}.fallback"]}}}
-    scheduled = len(console.json("POST", "/flow_runs/filter", named))
-    assert scheduled == (place == "campaign_finished")
-    assert console.end(console.ask(body).json()["id"])["type"] == "COMPLETED"
-    assert console.end(console.run_named(f"{name}.fallback"))["message"] == "40 of 40 people reached"
     assert len(console.json("POST", "/flow_runs/filter", named)) == 1
 
 
-def test_cancel_stops_within_two_seconds(console: PrefectConsole) -> None:
-    """The Cancel button; the report is put up all the same, and says so."""
+def test_cancel_stops_the_sending(console: PrefectConsole) -> None:
+    """The Cancel button; the report is put up all the same, and says so. How soon: see I4."""
     since = time.time()
     run = console.start("canceled", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
     until(lambda: len(console.accepted("slow", since)) >= 50, 120)
-    pressed = time.time()
     console.set_state(run, type="CANCELLING")
     assert console.end(run)["type"] == "CANCELLED"
-    assert not console.accepted("slow", pressed + PROMISED_SECONDS)
-    assert len(console.accepted("slow", since)) < COHORTS["slow"]
-    assert "**Canceled**" in console.artifacts(run)["report"]
+    assert console.settled("slow", since) < COHORTS["slow"]
+    assert "**Canceled**" in console.artifacts(run)["report-canceled"]
 
 
 def test_a_canceled_campaign_stays_canceled(console: PrefectConsole) -> None:
@@ -106,14 +117,13 @@ def test_cancel_stops_although_no_worker_listens(console: PrefectConsole) -> Non
     since = time.time()
     run = console.start("unheard", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
     until(lambda: len(console.accepted("slow", since)) >= 50, 120)
-    worker = _process(console, "worker")
+    # Under the program around it.
+    (worker,) = psutil.Process(_process(console, "worker").pid).children()
     worker.send_signal(signal.SIGSTOP)
     try:
-        pressed = time.time()
         console.set_state(run, type="CANCELLING")
-        time.sleep(PROMISED_SECONDS + 3)
-        assert not console.accepted("slow", pressed + PROMISED_SECONDS)
-        assert console.end(run, 30)["type"] == "CANCELLED"
+        assert console.settled("slow", since) < COHORTS["slow"]
+        assert console.end(run)["type"] == "CANCELLED"
     finally:
         worker.send_signal(signal.SIGCONT)
 
@@ -121,29 +131,25 @@ def test_cancel_stops_although_no_worker_listens(console: PrefectConsole) -> Non
 def test_pause_and_resume(console: PrefectConsole) -> None:
     """Pause holds the sending and resume goes on with it; everybody gets it once."""
     since = time.time()
-    run = console.start("paused", "slow", sending=UNHURRIED | {"per_second": 80}, fallback=NO_FALLBACK)
+    run = console.start("paused", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
     until(lambda: len(console.accepted("slow", since)) >= 50, 120)
-    pressed = time.time()
     later = f"{datetime.now(UTC) + timedelta(hours=1)}"
     console.set_state(run, type="PAUSED", name="Paused", state_details={"pause_timeout": later})
-    time.sleep(PROMISED_SECONDS + 3)
-    assert not console.accepted("slow", pressed + PROMISED_SECONDS)
+    assert console.settled("slow", since) < COHORTS["slow"]
     assert console.json("POST", f"/flow_runs/{run}/resume")["status"] == "ACCEPT"
     assert console.end(run)["message"] == "600 of 600 people reached"
     assert set(Counter(console.accepted("slow", since)).values()) == {1}
 
 
 def test_sending_goes_on_while_the_server_is_away(console: PrefectConsole) -> None:
-    """Prefect's server hangs for six seconds: it neither stops nor slows the sending."""
+    """Prefect's server hangs: the sending goes on to its end meanwhile."""
     since = time.time()
     run = console.start("alone", "slow", sending=UNHURRIED, fallback=NO_FALLBACK)
     until(lambda: len(console.accepted("slow", since)) >= 50, 120)
     server = _process(console, "server")
     server.send_signal(signal.SIGSTOP)
     try:
-        before = len(console.accepted("slow", since))
-        time.sleep(6)
-        assert len(console.accepted("slow", since)) - before > 6 * UNHURRIED["per_second"] / 2
+        until(lambda: len(console.accepted("slow", since)) >= COHORTS["slow"] - 50, 120)
     finally:
         server.send_signal(signal.SIGCONT)
     assert console.end(run)["message"] == "600 of 600 people reached"
@@ -152,13 +158,17 @@ def test_sending_goes_on_while_the_server_is_away(console: PrefectConsole) -> No
 
 def test_a_mistake_that_only_the_store_knows_fails_at_once(console: PrefectConsole) -> None:
     """A rule that cannot be read: the run's state says where, and nothing is tried again."""
-    begun = time.monotonic()
     rule = {"to": {"where": 'lang = "de'}}
     answer = console.ask({"name": "wrong-rule", "template": "spring-sale", "audience": rule})
     state = console.end(answer.json()["id"])
     assert state["type"] == "FAILED"
     assert "column" in state["message"]
-    assert time.monotonic() - begun < 40
+    said = console.logs(answer.json()["id"], logging.WARNING)
+    errors = [line for line in said if state["message"] in line]  # others are Prefect's own worries
+    assert errors[0] == state["message"]
+    assert not any("Traceback" in line for line in errors)
+    tasks = console.json("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [answer.json()["id"]]}}})
+    assert {task["run_count"] for task in tasks} == {1}
 
 
 def test_a_schedule_names_its_campaigns_in_its_own_time_zone(
@@ -187,6 +197,7 @@ def test_the_curl_lines_of_the_manual_work(console: PrefectConsole) -> None:
     manual = (ROOT / "docs" / "api.md").read_text().split("\n## Starting a campaign\n")[1]
     start = re.findall(r"```bash\n(.*?)```", manual, re.DOTALL)[0]
     script = start.replace("http://127.0.0.1:4200/api", console.system.api).replace("customers", "quick")
+    script = script.replace("var/secrets.json", str(console.system.settings.home / "secrets.json"))
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '"state_type":"SCHEDULED"' in done.stdout

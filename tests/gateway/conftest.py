@@ -35,7 +35,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
         app = create_app(exchange)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="https://msg.example.org") as client:
                 yield World(exchange, app, client)
 
 
@@ -66,7 +66,7 @@ class _Serving(threading.Thread):
 
     def port(self) -> int:
         """Once it listens."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             if self.server is not None and self.server.started:
                 return int(self.server.servers[0].sockets[0].getsockname()[1])
@@ -76,13 +76,24 @@ class _Serving(threading.Thread):
     def stop(self) -> None:
         if self.server is not None:
             self.server.should_exit = True
-        self.join(15)
+        self.join(60)
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, int]]:
     """(settings, port) of a gateway that listens on 127.0.0.1."""
-    settings = gateway_settings(tmp_path_factory.mktemp("served"), gateway_port=0, body_seconds=1.5)
+    yield from _serving(gateway_settings(tmp_path_factory.mktemp("served"), gateway_port=0))
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, int]]:
+    """One that waits for heads and bodies for 1.5 s."""
+    yield from _serving(
+        gateway_settings(tmp_path_factory.mktemp("hurried"), gateway_port=0, body_seconds=1.5)
+    )
+
+
+def _serving(settings: Settings) -> Iterator[tuple[Settings, int]]:
     serving = _Serving(settings)
     serving.start()
     try:

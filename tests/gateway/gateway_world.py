@@ -134,7 +134,7 @@ class World:
 
     async def sendgrid(self, *events: Mapping[str, Any], **headers: str) -> httpx.Response:
         """Signed events."""
-        body, stamp = orjson.dumps(list(events)), "1764000000"
+        body, stamp = orjson.dumps(list(events)), self.stamp()
         return await self.client.post(
             "/hooks/sendgrid", content=body, headers={**signed_events(body, stamp), **headers}
         )
@@ -143,6 +143,10 @@ class World:
         """A signed callback."""
         signature = twilio.signature(TWILIO, PUBLIC + path, list(form.items()))
         return await self.client.post(path, data=dict(form), headers={twilio.SIGNATURE: signature})
+
+    def stamp(self, seconds: float = 0) -> str:
+        """The time of a webhook, so many seconds from now."""
+        return str(int(self.exchange.clock() + seconds))
 
     def event(self, handle: links.Handle, kind: str, person: Recipient, **more: Any) -> dict[str, Any]:
         """An event as SendGrid writes it."""

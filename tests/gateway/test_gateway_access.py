@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,9 +13,11 @@ from fastapi import FastAPI
 from gateway_world import World
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
+from msgxc import ids
 from msgxc.gateway.access import ACCESS, OPEN
 from msgxc.gateway.openapi import describe, operations
 from msgxc.messages.records import Role
+from msgxc.model import Channel
 
 #: Routes that need no login, and why: each of these lines was thought about.
 KNOWN_OPEN = {
@@ -28,6 +31,8 @@ KNOWN_OPEN = {
     ("POST", "/u/{token}"): "signed link",
     ("GET", "/p/{token}"): "signed link",
     ("POST", "/p/{token}"): "signed link",
+    ("GET", "/c/{token}"): "signed link, of a day",
+    ("POST", "/c/{token}"): "signed link, of a day",
     ("GET", "/l/{token}"): "signed link",
     ("GET", "/o/{token}.gif"): "signed link",
     ("GET", "/a/{path:path}"): "the same page for everybody",
@@ -205,16 +210,99 @@ async def test_a_message_goes_its_way_by_the_api(world: World) -> None:
     assert (await world.post("read", {"tid": tid, "mid": mid, "device": "phone"}, login)).json() is True
     unread = {one["tid"]: one for one in (await world.get("unread", login)).json()}
     assert unread[tid]["last"] == mid
-    late = {"tid": tid, "msg": "later", "scheduled": "2099-01-01T00:00:00Z"}
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    late = {"tid": tid, "msg": "later", "scheduled": tomorrow.isoformat()}
     later = (await world.post("publish", late, admin)).headers["Msgxc-Message"]
     waiting = (await world.get("reports/messages_upcoming", admin)).json()["messages"]
     assert [one["mid"] for one in waiting] == [later]
     run = {"tid": tid, "mid": later, "qid": "q1"}
     assert (await world.post("execute/message", run, admin)).json() is True
     assert (await world.post("execute/message", {**run, "qid": "q2"}, admin)).status_code == 409
+    assert (await world.get("reports/messages_upcoming", admin)).json()["messages"] == []
     assert (await world.post("cancel", {"tid": tid, "mid": mid}, admin)).json() is True
     found = (await world.post("recall", {"tid": tid, "mid": child.headers["Msgxc-Message"]}, admin)).json()
     assert set(found) == {"unsent", "withdrawn", "seen", "beyond"}
+
+
+async def test_what_was_taken_back_is_not_upcoming(world: World) -> None:
+    """Recalled, canceled, executed: what waits behind them is shown all the same, however short the page."""
+    thread = await world.thread(open=True, open_to_publish=True)
+    admin, tid = world.admin, str(thread.tid)
+    mids = []
+    for day in range(1, 5):
+        at = (datetime.now(UTC) + timedelta(days=day)).isoformat()
+        said = await world.post("publish", {"tid": tid, "msg": "x", "scheduled": at}, admin)
+        mids.append(said.headers["Msgxc-Message"])
+    await world.post("recall", {"tid": tid, "mid": mids[0]}, admin)
+    await world.post("cancel", {"tid": tid, "mid": mids[1]}, admin)
+    await world.post("execute/message", {"tid": tid, "mid": mids[2], "qid": "q"}, admin)
+    waiting = (await world.get("reports/messages_upcoming?limit=1", admin)).json()["messages"]
+    assert [one["mid"] for one in waiting] == [mids[3]]
+
+
+async def test_a_direct_message_tells_what_takes_it_back(world: World) -> None:
+    """Its thread and its id, one by one and in a bulk form; the list of the latest has them too."""
+    person, admin = await world.person(), world.admin
+    one = await world.post("send", {"uid": str(person.uid), "msg": "x"}, admin)
+    many = await world.post("send/bulk", {"items": [{"uid": str(person.uid), "msg": "y"}]}, admin)
+    several = await world.post("multicast", {"uids": [str(person.uid)], "msg": "z"}, admin)
+    places = [
+        {"tid": answer.headers["Msgxc-Thread"], "mid": answer.headers["Msgxc-Message"]}
+        for answer in (one, several)
+    ]
+    (result,) = many.json()["results"]
+    places.append({"tid": result["tid"], "mid": result["mid"]})
+    assert places[0]["tid"] == str(ids.own_thread(world.exchange.key, person.uid))
+    for place in places:
+        found = await world.post("recall", place, admin)
+        assert found.status_code == 200, found.text
+        assert found.json()["unsent"] == 1
+    recent = (await world.get("reports/messages_recent", admin)).json()["messages"]
+    assert {(entry["tid"], entry["mid"]) for entry in recent} == {(p["tid"], p["mid"]) for p in places}
+
+
+async def test_a_multicast_is_for_a_cohort_or_a_rule_too(world: World) -> None:
+    """By name, by rule, by both; what is not there, and what is said twice, is refused."""
+    german, english = [await world.person(lang=lang) for lang in ("de", "en")]
+    await world.exchange.store.cohorts.add("tea", [german.uid, english.uid])
+    expected = {
+        (("cohort", "tea"),): {german.uid, english.uid},
+        (("where", 'lang = "de"'),): {german.uid},
+        (("cohort", "tea"), ("where", 'lang = "en"')): {english.uid},
+    }
+    for named, people in expected.items():
+        answer = await world.post("multicast", {**dict(named), "msg": "x"}, world.admin)
+        assert answer.status_code == 200, answer.text
+        place = UUID(answer.headers["Msgxc-Thread"]), UUID(answer.headers["Msgxc-Message"])
+        stored = await world.exchange.store.messages.get(*place)
+        assert stored is not None
+        assert set(stored.uids) == people
+    for wrong, status in [
+        ({"cohort": "coffee"}, 404),
+        ({"where": 'lang = "fr"'}, 404),
+        ({"where": "lang ="}, 422),
+        ({"where": 'email = "a@b.example"'}, 422),
+        ({}, 422),
+        ({"uids": [str(german.uid)], "cohort": "tea"}, 422),
+    ]:
+        assert (await world.post("multicast", {**wrong, "msg": "x"}, world.admin)).status_code == status, (
+            wrong
+        )
+    user = world.login(german.uid)
+    assert (await world.post("multicast", {"cohort": "tea", "msg": "x"}, user)).status_code == 403
+
+
+async def test_a_thread_has_its_channels_from_the_api(world: World) -> None:
+    """Its own, those of answers, and where it falls back; its template has to be there."""
+    tid, admin = str(uuid4()), world.admin
+    form = {"tid": tid, "channels": ["apn", "email"], "fallback": ["sms"], "child_channels": ["websocket"]}
+    assert (await world.post("threads", {**form, "template": "welcome"}, admin)).content == b"true"
+    found = await world.exchange.store.threads.get(UUID(tid))
+    assert found is not None
+    assert (found.channels, found.fallback) == ({Channel.APNS, Channel.EMAIL}, (Channel.SMS,))
+    assert (found.child_channels, found.template) == ({Channel.WEBSOCKET}, "welcome")
+    assert (await world.post("threads", {"tid": tid, "template": "none"}, admin)).status_code == 404
+    assert (await world.post("threads", {"tid": tid, "fallback": ["pigeon"]}, admin)).status_code == 422
 
 
 def test_operations_have_names(world: World) -> None:

@@ -91,7 +91,8 @@ async def test_a_good_token_names_its_person_and_roles(world: World) -> None:
         ({"roles": ["msgxc_admin"]}, {Role.USER, Role.ADMIN}),
         ({"roles": "admin, user"}, {Role.USER, Role.ADMIN}),
         ({"claims": {"roles": ["admin"]}}, {Role.USER, Role.ADMIN}),
-        ({"method": "svc", "uid": None}, {Role.SERVICE}),
+        ({"method": "svc", "uid": None, "client_id": "crm", "jti": "j"}, {Role.SERVICE}),
+        ({"method": "svc", "uid": None, "azp": "crm", "jti": "j"}, {Role.SERVICE}),
         ({"roles": ["root", 7, None]}, {Role.USER}),
         ({"roles": {"admin": True}}, {Role.USER}),
         ({"uid": None, "sub": "customer-7"}, {Role.USER}),
@@ -116,11 +117,16 @@ async def test_the_old_forms_of_claims_count(world: World, more: dict, roles: se
         ({"iss": None}, "token_invalid"),
         ({"uid": None}, "token_invalid"),
         ({"uid": ["x"]}, "token_invalid"),
+        ({"uid": None, "roles": ["service"], "jti": "j"}, "token_invalid"),
+        ({"uid": None, "roles": ["service"], "client_id": "crm"}, "token_invalid"),
+        ({"exp": time.time() + 401 * 86_400}, "token_invalid"),
+        ({"exp": time.time() + 86_400, "iat": time.time() - 400 * 86_400}, "token_invalid"),
         ({"nbf": time.time() + 3600}, "token_invalid"),
     ],
 )
 async def test_wrong_claims_are_refused(world: World, more: dict, code: str) -> None:
-    """exp, aud, iss are needed and have to fit; somebody has to be named."""
+    """exp, aud, iss are needed and have to fit; somebody has to be named, a service's token as well; none
+    counts for longer than a revocation is kept."""
     assert await refused(world, signed(world, **more)) == code
 
 
@@ -157,6 +163,19 @@ async def test_revoked_tokens_are_refused(world: World) -> None:
     assert found.uid == uid
 
 
+async def test_a_services_tokens_are_revoked_by_its_name(world: World) -> None:
+    """All of them, and no other service's, nor a service of another issuer that is called so."""
+    service: dict[str, Any] = {"uid": None, "roles": ["service"], "iat": time.time() - 5}
+    crm, again = (signed(world, **service, client_id="crm", jti=jti) for jti in "ab")
+    shop = signed(world, **service, client_id="shop", jti="c")
+    for body in ({"service": "crm", "issuer": "https://id.example.org"}, {"service": "crm"}):
+        assert await authenticate(world.exchange, crm)
+        assert (await world.post("revoke", body, world.admin)).json() is True
+    assert await refused(world, crm) == await refused(world, again) == "token_revoked"
+    assert await authenticate(world.exchange, shop)
+    assert (await world.post("revoke", {"service": "crm", "jti": "x"}, world.admin)).status_code == 422
+
+
 def test_a_short_secret_stops_the_start() -> None:
     """Who can guess it is whoever they like; the line does not show it."""
     with pytest.raises(WrongSettings, match="JWT_SECRET") as caught:
@@ -178,7 +197,7 @@ async def test_another_issuers_tokens_count(
     found = await authenticate(
         world.exchange, jwt.encode(body, key, algorithm=algorithm, headers={"kid": kid})
     )
-    assert str(found.uid) == body["uid"]
+    assert found.uid == ids.uid_of(world.exchange.key, f"https://id.example.org|{body['uid']}")
     assert (
         await refused(world, jwt.encode(body, app_secret(world.exchange), algorithm="HS256"))
         == "token_invalid"

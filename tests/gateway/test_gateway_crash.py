@@ -29,7 +29,7 @@ asyncio.run(main())
 
 async def test_a_merger_that_is_killed_is_followed_by_another(world: World) -> None:
     """The marks are in the ledger, the receipts still in the inbox: the next one ends up at the same."""
-    person = await world.person()
+    person = await world.person(consents=frozenset({"tracking"}))
     handle = await world.delivery(person, Channel.EMAIL)
     named = {"campaign": handle.campaign, "uid": handle.uid, "delivery": handle.delivery}
     some = [

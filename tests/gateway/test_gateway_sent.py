@@ -11,7 +11,7 @@ import pytest
 from gateway_world import PUBLIC, World
 
 from msgxc import campaigns, links
-from msgxc.campaign import Audience, CampaignSpec, People, Sending
+from msgxc.campaign import Audience, CampaignSpec, Fallback, People, Sending
 from msgxc.ledger import Mark
 from msgxc.model import Channel, Device, Outgoing, Recipient
 from msgxc.providers import fcm, sms, webpush
@@ -30,7 +30,7 @@ class Noting:
         self.channel = channel
         self.got: list[Outgoing] = []
 
-    async def send(self, batch):
+    async def send(self, batch, patience=None):
         """All accepted."""
         from msgxc.model import Outcome, Receipt
 
@@ -50,6 +50,7 @@ async def sent(world: World, person: Recipient, channel: Channel) -> Outgoing:
         template="welcome",
         audience=Audience(to=People(uids=(person.uid,))),
         sending=Sending(channels=(channel,), purpose="service"),
+        fallback=Fallback(enabled=False),
     )
     plan = await campaigns.plan(world.exchange, spec)
     await campaigns.seal(world.exchange, plan.id)
@@ -98,7 +99,7 @@ async def test_a_text_message_comes_back_as_undelivered(world: World) -> None:
 @pytest.mark.parametrize("channel", [Channel.FCM, Channel.WEBPUSH])
 async def test_a_push_comes_back_as_shown(world: World, channel: Channel) -> None:
     """The token in its data, as the app or the service worker posts it."""
-    device = Device(channel, "https://fcm.googleapis.com/x", world_time(), "p", "a")
+    device = Device(channel, "https://fcm.googleapis.com/wp/x", world_time(), "p", "a")
     out = await sent(world, await world.person(devices=(device,)), channel)
     if channel is Channel.FCM:
         parts = fcm.parts(out)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from listening import Clock
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -168,6 +169,12 @@ def uvicorn_peer(serve, certificate: Certificate) -> Callable[[str], int]:
         return _await_port(serve(*command, cwd=HERE / "peer"), port)
 
     return start
+
+
+@pytest.fixture
+async def clock() -> Clock:
+    """The event loop's, to be put forward."""
+    return Clock(asyncio.get_running_loop())
 
 
 @pytest.fixture

@@ -6,6 +6,20 @@ import asyncio
 import ssl
 from typing import Any, ClassVar
 
+#: What ends a test that hangs, and a time that must never be waited for, in seconds.
+PATIENCE, NEVER = 60.0, 600.0
+
+
+class Clock:
+    """The clock of a test's event loop. A test puts it forward, and what is due by then is due now."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._time, self._ahead = loop.time, 0.0
+        loop.time = lambda: self._time() + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        self._ahead += seconds
+
 
 class Listening:
     """`door` is the protocol of a connection that is let in; it puts itself into `doors`."""

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 
 import pytest
 from http2_server import Door, ErrorCodes, Server
+from listening import NEVER, PATIENCE
+from waiting import until
 
-from msgxc.http2 import Answer, Client, Limits, Pace, Request, Unanswered, post_head
+from msgxc.http2 import Answer, Client, Limits, Pace, Patience, Request, Unanswered, post_head
 
 NOT_PROCESSED, IN_DOUBT = Unanswered.NOT_PROCESSED, Unanswered.IN_DOUBT
 OK = Answer(200, {}, b"")
 HEAD = post_head("localhost", {"authorization": "bearer x"}, ())
+#: Nobody is asked for a sign of life.
+UNASKED = Pace(quiet=float("inf"), idle=float("inf"))
 
 
 def requests(count: int, body: bytes = b"{}") -> list[Request]:
     return [Request(HEAD, b"/%d" % n, (), body) for n in range(count)]
 
 
-def soon(seconds: float = 5.0) -> float:
+def soon(seconds: float = PATIENCE) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
@@ -70,10 +73,20 @@ async def test_one_connection_is_opened_for_many_callers(listen, connect):
 
 
 async def test_the_peers_limit_of_streams_holds_on_every_connection(listen, connect):
-    """Five streams each, three connections: a hundred requests, never more than five open on one."""
-    server = await listen(Server(lambda door, stream: door.ok_later(stream, 0.05), MAX_CONCURRENT_STREAMS=5))
+    """Five streams each, three connections: of a hundred and five requests fifteen are open before one is
+    answered, never more than five on one."""
+    held: list[tuple[Door, int]] = []
+
+    def together(door: Door, stream: int) -> None:
+        held.append((door, stream))
+        if len(held) == 15:
+            for one, its in held:
+                one.ok(its)
+            held.clear()
+
+    server = await listen(Server(together, MAX_CONCURRENT_STREAMS=5))
     client = connect(server.port, connections=3, grow=0.01)
-    assert await client.send(requests(100), soon()) == [OK] * 100
+    assert await client.send(requests(105), soon()) == [OK] * 105
     assert len(server.doors) == 3
     assert {door.most_open for door in server.doors} == {5}
 
@@ -81,8 +94,8 @@ async def test_the_peers_limit_of_streams_holds_on_every_connection(listen, conn
 async def test_another_connection_only_when_requests_wait(listen, connect):
     """A short queue is not a reason; Apple allows one stream until it knows the token."""
     server = await listen(Server(MAX_CONCURRENT_STREAMS=1))
-    client = connect(server.port, connections=4)
-    await client.send(requests(20), soon())
+    client = connect(server.port, connections=4, grow=NEVER)
+    assert await client.send(requests(20), soon()) == [OK] * 20
     assert len(server.doors) == 1
 
 
@@ -125,8 +138,7 @@ async def test_below_the_last_id_an_answer_is_waited_for(listen, connect):
 
     server = await listen(Server(answer))
     assert await connect(server.port).send(requests(10), soon()) == [OK] * 10
-    await asyncio.sleep(0.05)
-    assert server.doors[0].gone  # closed when the last answer was there
+    await until(lambda: server.doors[0].gone)  # closed when the last answer was there
 
 
 async def test_below_the_last_id_and_then_a_break_is_in_doubt(listen, connect):
@@ -187,7 +199,7 @@ async def test_a_peer_that_breaks_the_protocol_is_left(listen, connect):
 # -- time
 
 
-async def test_each_call_ends_in_its_time(listen, connect):
+async def test_each_call_ends_in_its_time(listen, connect, clock):
     """Silent streams are in doubt, reset, and their places are free; a call with more time goes on."""
 
     def answer(door: Door, stream: int) -> None:
@@ -195,24 +207,30 @@ async def test_each_call_ends_in_its_time(listen, connect):
             door.ok(stream)
 
     server = await listen(Server(answer))
-    client = connect(server.port)
-    began = time.monotonic()
-    short = asyncio.create_task(client.send(requests(4), soon(0.3)))
-    longer = asyncio.create_task(client.send(requests(4), soon(0.6)))
+    client = connect(server.port, pace=UNASKED)
+    short = asyncio.create_task(client.send(requests(4), soon(100)))
+    longer = asyncio.create_task(client.send(requests(4), soon(200)))
+    await until(lambda: len(server.asked) == 8 and client.lines[0].connection.busy == 4)
+    clock.forward(100)
+    await until(short.done)
     assert await short == [OK, IN_DOUBT, OK, IN_DOUBT]
-    assert 0.25 < time.monotonic() - began < 0.5
+    assert not longer.done()
+    clock.forward(100)
+    await until(longer.done)
     assert await longer == [OK, IN_DOUBT, OK, IN_DOUBT]
-    assert 0.55 < time.monotonic() - began < 0.9
-    await asyncio.sleep(0.05)
-    assert sorted(server.doors[0].resets) == [3, 7, 11, 15]
+    await until(lambda: sorted(server.doors[0].resets) == [3, 7, 11, 15])
     assert client.lines[0].connection.busy == 0
 
 
-async def test_what_waited_for_a_stream_in_vain_was_not_processed(listen, connect):
+async def test_what_waited_for_a_stream_in_vain_was_not_processed(listen, connect, clock):
     """One stream, never answered: the second request did not leave."""
     server = await listen(Server(lambda door, stream: None, MAX_CONCURRENT_STREAMS=1))
-    ends = await connect(server.port, connections=1).send(requests(3), soon(0.3))
-    assert ends == [IN_DOUBT, NOT_PROCESSED, NOT_PROCESSED]
+    client = connect(server.port, connections=1, pace=UNASKED)
+    sent = asyncio.create_task(client.send(requests(3), soon(100)))
+    await until(lambda: len(server.asked) == 1)
+    clock.forward(100)
+    await until(sent.done)
+    assert await sent == [IN_DOUBT, NOT_PROCESSED, NOT_PROCESSED]
 
 
 async def test_whoever_stops_waiting_gives_the_place_back(listen, connect):
@@ -222,7 +240,7 @@ async def test_whoever_stops_waiting_gives_the_place_back(listen, connect):
     )
     client = connect(server.port, connections=1)
     first = asyncio.create_task(client.send(requests(5), soon()))
-    await asyncio.sleep(0.1)
+    await until(lambda: len(server.asked) == 2)
     second = asyncio.create_task(client.send(requests(2), soon()))
     await asyncio.sleep(0)
     first.cancel()
@@ -233,47 +251,68 @@ async def test_whoever_stops_waiting_gives_the_place_back(listen, connect):
     assert len(server.asked) == 4
 
 
-async def test_a_connection_that_says_nothing_is_left(listen, connect):
+def asked_for_life(client: Client) -> bool:
+    """The peer has to show a sign of life, and has shown none yet."""
+    return bool(client.lines) and client.lines[0]._pinged > client.lines[0]._heard
+
+
+async def test_a_connection_that_says_nothing_is_left(listen, connect, clock):
     """Requests under way, no sign of life, no answer to the ping: in doubt long before their time is over."""
     server = await listen(Server(lambda door, stream: None))
-    client = connect(server.port, pace=Pace(quiet=0.1, answer=0.2))
-    sent = asyncio.create_task(client.send(requests(2), soon()))
-    await asyncio.sleep(0.05)
+    client = connect(server.port, pace=Pace(quiet=100, answer=200))
+    sent = asyncio.create_task(client.send(requests(2), soon(10_000)))
+    await until(lambda: len(server.asked) == 2)
     server.deaf = True
-    began = time.monotonic()
+    clock.forward(100)
+    await until(lambda: asked_for_life(client))
+    assert not sent.done()
+    clock.forward(200)
+    await until(sent.done)
     assert await sent == [IN_DOUBT] * 2
-    assert time.monotonic() - began < 1
 
 
-async def test_a_slow_peer_that_answers_pings_is_waited_for(listen, connect):
-    """Half a second without an answer, pinged every tenth: alive."""
-    server = await listen(Server(lambda door, stream: door.ok_later(stream, 0.6)))
-    client = connect(server.port, pace=Pace(quiet=0.1, answer=0.1))
-    assert await client.send(requests(2), soon()) == [OK, OK]
+async def test_a_slow_peer_that_answers_pings_is_waited_for(listen, connect, clock):
+    """Five times the time in which it has to say something, pinged each time: alive."""
+    server = await listen(Server(lambda door, stream: None))
+    client = connect(server.port, pace=Pace(quiet=100, answer=100))
+    sent = asyncio.create_task(client.send(requests(2), soon(10_000)))
+    await until(lambda: len(server.asked) == 2)
+    [door] = server.doors
+    for _ in range(5):
+        heard = door.reads
+        clock.forward(100)
+        await until(lambda: door.reads > heard and not asked_for_life(client))  # noqa: B023
+    for stream in (1, 3):
+        door.ok(stream)
+    assert await sent == [OK, OK]
 
 
-async def test_an_idle_connection_is_kept_alive_and_an_unused_one_closed(listen, connect):
+async def test_an_idle_connection_is_kept_alive_and_an_unused_one_closed(listen, connect, clock):
     """Pings while idle; after `unused` seconds it goes, and comes back when needed."""
     server = await listen(Server())
-    client = connect(server.port, pace=Pace(idle=0.1, answer=0.2, unused=0.6))
+    client = connect(server.port, pace=Pace(idle=100, answer=100, unused=1000))
     await client.send(requests(1), soon())
-    await asyncio.sleep(0.45)
+    for _ in range(3):
+        heard = server.doors[0].reads
+        clock.forward(100)
+        await until(lambda: server.doors[0].reads > heard and not asked_for_life(client))  # noqa: B023
     assert len(client.lines) == 1
-    assert server.doors[0].reads > 3  # the request, and pings
-    await asyncio.sleep(0.4)
-    assert client.lines == []
+    clock.forward(700)
+    await until(lambda: client.lines == [])
     assert await client.send(requests(1), soon()) == [OK]
     assert len(server.doors) == 2
 
 
-async def test_an_idle_connection_that_is_dead_is_noticed(listen, connect):
+async def test_an_idle_connection_that_is_dead_is_noticed(listen, connect, clock):
     """Nobody waits for anything: the next call finds a new connection."""
     server = await listen(Server())
-    client = connect(server.port, pace=Pace(idle=0.1, answer=0.1))
+    client = connect(server.port, pace=Pace(idle=100, answer=100))
     await client.send(requests(1), soon())
     server.deaf = True
-    await asyncio.sleep(0.4)
-    assert client.lines == []
+    clock.forward(100)
+    await until(lambda: asked_for_life(client))
+    clock.forward(100)
+    await until(lambda: client.lines == [])
     server.deaf = False
     assert await client.send(requests(1), soon()) == [OK]
 
@@ -283,32 +322,33 @@ async def test_an_idle_connection_that_is_dead_is_noticed(listen, connect):
 
 async def test_nobody_listens(connect, unused_tcp_port):
     """Not processed, at once; and nobody knocks again for a while."""
-    client = connect(unused_tcp_port)
-    began = time.monotonic()
-    for _ in range(20):
-        assert await client.send(requests(3), soon()) == [NOT_PROCESSED] * 3
-    assert time.monotonic() - began < 0.4
+    client = connect(unused_tcp_port, first=NEVER)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(20):
+            assert await client.send(requests(3), soon(NEVER)) == [NOT_PROCESSED] * 3
     assert client._failures == 1
 
 
 async def test_the_waits_between_failures_grow_up_to_a_limit(connect, unused_tcp_port):
     """Doubled each time, with jitter, so that many senders do not come back together."""
-    client = connect(unused_tcp_port, first=1.0, longest=20.0)
+    client = connect(unused_tcp_port, first=1_000.0, longest=20_000.0)
     waits = []
     for _ in range(7):
         client._not_before = 0.0
         await client.send(requests(1), soon())
         waits.append(client._not_before - asyncio.get_running_loop().time())
-    assert all(0.4 * most <= wait <= most for wait, most in zip(waits, [1, 2, 4, 8, 16, 20, 20], strict=True))
+    most = [1_000 * times for times in (1, 2, 4, 8, 16, 20, 20)]
+    assert all(0.4 * longest <= wait <= longest for wait, longest in zip(waits, most, strict=True))
     assert len(set(waits)) == 7
 
 
-async def test_it_comes_back_when_the_server_does(listen, connect, unused_tcp_port):
+async def test_it_comes_back_when_the_server_does(listen, connect, unused_tcp_port, clock):
     """After the wait the next call connects."""
-    client = connect(unused_tcp_port, first=0.1)
+    client = connect(unused_tcp_port, first=100)
     assert await client.send(requests(1), soon()) == [NOT_PROCESSED]
     await listen(Server(), port=unused_tcp_port)
-    await asyncio.sleep(0.15)
+    assert await client.send(requests(1), soon()) == [NOT_PROCESSED]
+    clock.forward(100)
     assert await client.send(requests(1), soon()) == [OK]
     assert client._failures == 0
 
@@ -321,9 +361,9 @@ async def test_a_server_that_hangs_up_at_once_is_not_hammered(listen, connect):
         door.transport.abort()
 
     server = await listen(Server(answer))
-    client = connect(server.port)
+    client = connect(server.port, first=NEVER)
     for _ in range(10):
-        assert await client.send(requests(5), soon(0.5)) == [NOT_PROCESSED] * 5
+        assert await client.send(requests(5), soon()) == [NOT_PROCESSED] * 5
     assert len(server.doors) <= 3
 
 
@@ -333,9 +373,8 @@ async def test_a_server_that_never_says_its_settings(listen, connect):
     server.speaks = False
     await listen(server)
     client = connect(server.port, connect=0.3)
-    began = time.monotonic()
-    assert await client.send(requests(2), soon()) == [NOT_PROCESSED] * 2
-    assert time.monotonic() - began < 1
+    async with asyncio.timeout(PATIENCE):
+        assert await client.send(requests(2), soon(NEVER)) == [NOT_PROCESSED] * 2
 
 
 async def test_a_time_that_is_over_while_connecting(listen, connect):
@@ -343,9 +382,9 @@ async def test_a_time_that_is_over_while_connecting(listen, connect):
     server = Server()
     server.speaks = False
     await listen(server)
-    began = time.monotonic()
-    assert await connect(server.port).send(requests(2), soon(0.2)) == [NOT_PROCESSED] * 2
-    assert time.monotonic() - began < 0.5
+    client = connect(server.port, connect=NEVER)
+    async with asyncio.timeout(PATIENCE):
+        assert await client.send(requests(2), soon(0.2)) == [NOT_PROCESSED] * 2
 
 
 async def test_a_certificate_for_another_host_is_refused(listen, foreign):
@@ -382,20 +421,24 @@ async def test_the_queue_is_bounded(listen, connect):
     assert await client.send(requests(10), soon()) == [OK] * 7 + [NOT_PROCESSED] * 3
 
 
-async def test_a_peer_that_does_not_read_gets_no_more(listen, connect):
+async def test_a_peer_that_does_not_read_gets_no_more(listen, connect, clock):
     """Its windows are wide, its socket is full: what has not left waits, and memory stays bounded."""
-    server = Server(lambda door, stream: None, INITIAL_WINDOW_SIZE=1 << 30)
-    await listen(server)
-    client = connect(server.port, connections=1)
-    await client.send(requests(1), soon(0.1))
+    server = await listen(Server(lambda door, stream: None, INITIAL_WINDOW_SIZE=1 << 30))
+    client = connect(server.port, connections=1, pace=UNASKED)
+    first = asyncio.create_task(client.send(requests(1), soon(100)))
+    await until(lambda: server.asked)
+    clock.forward(100)
+    await until(first.done)
+    assert await first == [IN_DOUBT]
     [door], [line] = server.doors, client.lines
     door.h2.increment_flow_control_window(1 << 30)
     door.flush()
     door.transport.pause_reading()
-    await asyncio.sleep(0.1)
-    ends = [asyncio.create_task(client.send(requests(50, b"x" * 60_000), soon(1))) for _ in range(100)]
-    await asyncio.sleep(0.5)
+    await until(lambda: line.connection._outbound.window > 1 << 29)
+    ends = [asyncio.create_task(client.send(requests(50, b"x" * 60_000), soon(100))) for _ in range(100)]
+    await until(lambda: client._queue and not line.connection.room)
     assert line.transport.get_write_buffer_size() < 20_000_000
+    clock.forward(100)
     kinds = {end for task in ends for end in await task}
     assert kinds == {IN_DOUBT, NOT_PROCESSED}
 
@@ -405,7 +448,7 @@ async def test_closing_ends_everything(listen, connect):
     server = await listen(Server(lambda door, stream: None, MAX_CONCURRENT_STREAMS=2))
     client = connect(server.port, connections=1)
     sent = asyncio.create_task(client.send(requests(3), soon()))
-    await asyncio.sleep(0.2)
+    await until(lambda: len(server.asked) == 2)
     await asyncio.gather(client.close(), client.close())
     assert await sent == [IN_DOUBT, IN_DOUBT, NOT_PROCESSED]
     server.answer = Door.ok
@@ -433,6 +476,89 @@ async def test_closing_while_connecting(listen, connect):
     await listen(server)
     client = connect(server.port)
     sent = asyncio.create_task(client.send(requests(3), soon()))
-    await asyncio.sleep(0.1)
+    await until(lambda: server.doors)
     await client.close()
     assert await sent == [NOT_PROCESSED] * 3
+
+
+class Late(Server):
+    """Answers these paths when it is told to, and all others at once."""
+
+    def __init__(self, *paths: str) -> None:
+        super().__init__(self._say)
+        self._paths = paths
+        self.held: list[tuple[Door, int]] = []
+
+    def _say(self, door: Door, stream: int) -> None:
+        if door.paths[stream] in self._paths:
+            self.held.append((door, stream))
+        else:
+            door.ok(stream)
+
+    def let_go(self) -> None:
+        for door, stream in self.held:
+            door.ok(stream)
+        self.held = []
+
+
+async def test_the_late_ones_are_not_waited_for(listen, connect):
+    """Three of thirty are late: the call ends with the others, and these three end by themselves."""
+    server = await listen(Late("/3", "/17", "/20"))
+    client = connect(server.port)
+    ends = await client.send_some(requests(30), soon(), Patience(0.05))
+    late = [at for at, end in enumerate(ends) if isinstance(end, asyncio.Future)]
+    assert late == [3, 17, 20]
+    assert [end for end in ends if end == OK] == [OK] * 27
+    assert client.busy
+    server.let_go()
+    assert [await ends[at] for at in late] == [OK] * 3
+    assert not client.busy
+
+
+async def test_many_late_ones_are_waited_for(listen, connect):
+    """When more than one in ten is late it is no matter of a few: the call ends with the last but these."""
+    server = await listen(Late(*(f"/{n}" for n in range(12))))
+    sent = asyncio.create_task(connect(server.port).send_some(requests(30), soon(), Patience(0.01)))
+    await until(lambda: len(server.held) == 12)
+    await asyncio.sleep(0.2)
+    assert not sent.done()
+    server.let_go()
+    assert await sent == [OK] * 30
+
+
+async def test_a_late_one_ends_in_time(listen, connect, clock):
+    """Two that are never answered are in doubt when their time is over; nothing is left of them."""
+    server = await listen(Late("/0", "/1"))
+    client = connect(server.port, pace=UNASKED)
+    ends = await client.send_some(requests(20), soon(100), Patience(0.05))
+    assert ends[2:] == [OK] * 18
+    clock.forward(100)
+    assert [await end for end in ends[:2]] == [IN_DOUBT] * 2
+    assert not client.busy
+
+
+async def test_one_alone_is_given_the_usual_time(listen, connect):
+    """There is nobody to compare it with: quick, it is answered; slow, it goes on by itself. Without patience
+    it is waited for."""
+    server = await listen(Late("/0"))
+    client = connect(server.port)
+    [end] = await client.send_some(requests(1), soon(), Patience(0.1))
+    await until(lambda: server.held)
+    server.let_go()
+    assert await end == OK
+    sent = asyncio.create_task(client.send_some(requests(1), soon(), None))
+    await until(lambda: server.held)
+    await asyncio.sleep(0.1)
+    assert not sent.done()
+    server.let_go()
+    assert await sent == [OK]
+    assert await client.send_some(requests(2)[1:], soon(), Patience(NEVER)) == [OK]
+
+
+async def test_late_ones_end_when_the_client_closes(listen, connect):
+    """They are in doubt then, as everything that is under way."""
+    server = await listen(Late("/0"))
+    client = connect(server.port)
+    ends = await client.send_some(requests(20), soon(), Patience(0.05))
+    await client.close()
+    assert await ends[0] is IN_DOUBT

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import pytest_asyncio
+from cassandra_fixture import place_in
 from conftest_engine import Ground
 from message_world import OPERATOR, SERVICE, drain, open_room
-from pydantic import SecretStr
 
 from msgxc import campaigns, ids
 from msgxc.messages import publishing, reading
@@ -25,13 +24,7 @@ HIGH = Urgency.HIGH
 @pytest_asyncio.fixture
 async def shared(settings: Settings, cassandra_settings: Any) -> AsyncIterator[Exchange]:
     """An exchange on Cassandra, open."""
-    changes = {
-        "store": "cassandra",
-        "cassandra_port": cassandra_settings.port,
-        "cassandra_keyspace": cassandra_settings.keyspace,
-        "secret_key": SecretStr(uuid4().hex),
-    }
-    async with open_exchange(settings.model_copy(update=changes)) as opened:
+    async with open_exchange(settings.model_copy(update=place_in(cassandra_settings))) as opened:
         yield opened
 
 

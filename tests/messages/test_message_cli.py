@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from msgxc.cli import app
 from msgxc.messages import publishing
 from msgxc.messages.records import Draft, Principal, Role
-from msgxc.model import Recipient, Subscription, Thread
+from msgxc.model import Recipient, Subscription, Thread, Urgency
 from msgxc.settings import read_settings
 from msgxc.wiring import Exchange, open_exchange
 
@@ -66,3 +66,20 @@ def test_what_is_owed_is_shown_sent_and_taken_back() -> None:
     assert _run("messages", "recall", thread.tid, second).startswith("1 unsent, 0 withdrawn")
     assert "no message" in _run("messages", "recall", thread.tid, uuid4(), status=1)
     assert _run("messages", "dispatch").endswith("messages\n")
+    assert "no message" in _run("messages", "recall", uuid4(), status=1)
+
+
+def test_what_leaves_is_taken_back_by_its_id_alone() -> None:
+    """No other id is needed once it leaves."""
+    thread, person = Thread(uuid4(), "Room"), Recipient(uuid4())
+
+    async def say(exchange: Exchange) -> str:
+        await exchange.store.threads.put(thread)
+        await exchange.store.directory.put([person])
+        await exchange.store.threads.subscribe([Subscription(thread.tid, person.uid)])
+        draft = Draft("Hi", thread.tid, urgency=Urgency.HIGH)
+        return str((await publishing.publish(exchange, SERVICE, draft)).mid)
+
+    said = _with(say)
+    assert _run("messages", "dispatch") == "1 messages\n"
+    assert "0 beyond recall" in _run("messages", "recall", said)

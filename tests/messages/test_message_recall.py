@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from conftest_engine import Ground, device, person
 from message_world import OPERATOR, SERVICE, Ears, drain, open_room, user
+from waiting import until
 
 from msgxc.errors import Forbidden, NotFound
 from msgxc.messages import publishing, reading
@@ -82,8 +83,7 @@ async def test_a_recall_in_the_middle_stops_the_rest(exchange: Exchange, ground:
     said = await publishing.publish(exchange, SERVICE, Draft("Hi", room.tid, urgency=HIGH))
     stop = Event()
     running = asyncio.create_task(Dispatcher(exchange, stop).run())
-    while len(ground.accepted()) < 5:
-        await asyncio.sleep(0.05)
+    await until(lambda: len(ground.accepted()) >= 5, running)
     found = await publishing.recall(exchange, OPERATOR, room.tid, said.mid)
     stop.set()
     await running

@@ -11,6 +11,7 @@ import pytest
 
 from msgxc import ids
 from msgxc.errors import Forbidden
+from msgxc.gsm7 import segments
 from msgxc.ledger import Mark, Row
 from msgxc.messages.content import PUSH, plain
 from msgxc.messages.recalling import Fate, counted, fate, to_withdraw
@@ -195,6 +196,25 @@ def test_one_channel_beyond_recall_is_enough() -> None:
     uid = uuid4()
     rows = [_row(uid, Channel.FCM, Mark.ACCEPTED), _row(uid, Channel.EMAIL, Mark.ACCEPTED)]
     assert fate(rows, [_row(uid, Channel.FCM, Mark.ACCEPTED)], read=False) is Fate.BEYOND
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "end"),
+    [
+        ("Dear customer, your parcel is on its way. " * 16, 4, "..."),
+        ("Dear customer, your parcel is on its way. " * 14, 4, "way. "),
+        ("x" * 16_000, 4, "x..."),
+        ("Żółw " * 200, 9, "..."),
+        ("€" * 900, 8, "€..."),
+        ("Hi", 1, "Hi"),
+    ],
+)
+def test_what_is_cut_costs_no_more_for_it(text: str, parts: int, end: str) -> None:
+    """A text that could be sent in GSM-7 is sent in GSM-7 when it has been cut."""
+    sms = plain(Message(mid(), uuid4(), text), Channel.SMS, name="", others=0, where=Links())
+    assert isinstance(sms, Sms)
+    assert (segments(sms.text), len(sms.text) <= 600) == (parts, True)
+    assert sms.text.endswith(end)
 
 
 @pytest.mark.parametrize("text", ["x" * 16_000, "👩‍👩‍👧‍👦" * 1_000, "Hi", "ä" * 5_000, "a\nb<script>"])

@@ -72,7 +72,7 @@ async def test_they_look_like_real_life(people: list[Recipient]) -> None:
     assert sum(bool(person.channels) for person in people) > 400
     assert sum(not person.consents for person in people) > 300
     assert {device.channel for device in devices} == {Channel.APNS, Channel.FCM, Channel.WEBPUSH}
-    assert {word(d) for d in devices} == set(Word) - {Word.STOP, Word.REFUSES, Word.EXPIRED}
+    assert {word(d) for d in devices} == set(Word) - {Word.STOP, Word.REFUSES, Word.EXPIRED, Word.HELD}
     assert 150 < sum(word(d) is Word.GONE for d in devices) < 350
     assert {steer_cell(p.cell).word for p in people if p.cell} > {Word.ACCEPT, Word.STOP, Word.GONE}
     assert any("\u202e" in person.name for person in people)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from base64 import b64encode, urlsafe_b64decode
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
+from people_files import P256DH
 
+from msgxc import ids
 from msgxc.model import Channel
 from msgxc.people import fields
+from msgxc.providers.encryption import is_point
+from msgxc.providers.mailbox import mailbox
 
 
 @pytest.mark.parametrize(
@@ -18,7 +26,13 @@ from msgxc.people import fields
     [
         ("Anna.B@Example.COM", "anna.b@example.com"),
         ("  anna+news@example.com ", "anna+news@example.com"),
-        ("ÄNNA@Bücher.example.com", "änna@bücher.example.com"),
+        ("Anna@Bücher.example.com", "anna@bücher.example.com"),
+        ("anna@xn--bcher-kva.example.com", "anna@bücher.example.com"),
+        ("ada@straße.de", "ada@straße.de"),
+        ("ada@xn--strae-oqa.de", "ada@straße.de"),
+        ("ada@ΟΔΟΣ.gr", "ada@οδοσ.gr"),  # a capital has no final form (UTS 46)
+        ("ada@οδος.gr", "ada@οδος.gr"),
+        ("ada@نامه\u200cای.com", "ada@نامه\u200cای.com"),  # RFC 5892, appendix A.1
         ("o'neil@example.com", "o'neil@example.com"),
     ],
 )
@@ -27,7 +41,65 @@ def test_email_has_one_normal_form(text: str, normal: str) -> None:
     assert fields.normal_email(text) == normal
 
 
-LOCALS = st.text("abzAZ09._+-'\"@ é", max_size=70)
+@pytest.mark.parametrize(
+    ("domain", "wire"),
+    [
+        ("straße.de", "xn--strae-oqa.de"),  # RFC 5891; strasse.de is somebody else
+        ("faß.de", "xn--fa-hia.de"),
+        ("οδος.gr", "xn--pxavbm.gr"),
+        ("نامه\u200cای.com", "xn--mgba3gch31f060k.com"),
+        ("bücher.example.com", "xn--bcher-kva.example.com"),
+        ("x" * 63 + ".example.com", "x" * 63 + ".example.com"),
+    ],
+)
+def test_a_domain_is_on_the_wire_as_dns_knows_it(domain: str, wire: str) -> None:
+    """IDNA 2008: what the door takes leaves as the same domain."""
+    assert mailbox(fields.normal_email(f"ada@{domain}")) == f"ada@{wire}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 65 + "@example.com",
+        "ada@example.c",
+        "ada@" + "x" * 64 + ".com",
+        "a" * 64 + "@" + ".".join(["x" * 60] * 4) + ".com",  # 254 is the end
+        "ada@" + ".".join(["ü" * 40] * 6) + ".com",  # after encoding
+        "用户@example.com",
+        "\u212aate@example.com",  # a Kelvin sign is no k
+        ".ada@example.com",
+        "ada.@example.com",
+        "a..da@example.com",
+        '"a da"@example.com',
+        "ada@[192.0.2.1]",
+        "ada@192.0.2.1",
+        "ada@-x.com",
+        "ada@x_y.com",
+        "ada@example.com.",
+        "ada@xn--a.com",
+        "ada@a\u200db.com",  # joins nothing (RFC 5892, appendix A.2)
+        "\u200bada@example.com",
+        "ada@localhost",
+    ],
+)
+def test_what_cannot_be_mailed_is_refused_at_the_door(text: str) -> None:
+    """RFC 5321, section 4.5.3.1, and what SendGrid takes: not found out by every campaign anew."""
+    with pytest.raises(ValueError):  # noqa: PT011 -- many reasons, one kind
+        fields.normal_email(text)
+
+
+@given(st.emails())
+def test_whatever_the_door_takes_can_be_sent_to(address: str) -> None:
+    """One rule: no address that is stored is turned down on the way out."""
+    try:
+        taken = fields.normal_email(address)
+    except ValueError:
+        return
+    assert mailbox(taken)
+    assert fields.normal_email(mailbox(taken)) == taken
+
+
+LOCALS = st.text("abzAZ09._+-'\"@ ", max_size=70)
 DOMAINS = st.sampled_from(
     ["example.com", "example", "ex ample.com", "", "a.example.org", "-x.com", "d" * 70 + ".com"]
 )
@@ -35,12 +107,13 @@ DOMAINS = st.sampled_from(
 
 @given(LOCALS, DOMAINS)
 def test_the_quick_way_agrees_with_the_library(local: str, domain: str) -> None:
-    """The short cut for plain local parts accepts what email-validator accepts, in the same form."""
+    """The short cut for plain local parts takes what email-validator takes and can be sent."""
     text = " ".join(f"{local}@{domain}".split()).lower()
     try:
         expected = validate_email(text, check_deliverability=False).normalized
     except EmailNotValidError:
         expected = ""
+    expected = expected if mailbox(expected) else ""
     try:
         found = fields.normal_email(f"{local}@{domain}")
     except ValueError:
@@ -55,6 +128,10 @@ def test_the_quick_way_agrees_with_the_library(local: str, domain: str) -> None:
         ("030 12345678", "DE", "+493012345678"),
         ("+49 (0)30 12345678", "US", "+493012345678"),
         (12025550123, "US", "+12025550123"),
+        ("+1 924 555 0123", None, "+19245550123"),  # an area code that is younger than our list
+        ("\u202a+1 (202)\u00a0555\u20110123\u202c", None, "+12025550123"),  # copied from an address book
+        ("+٩٧١ ٥٠ ١٢٣ ٤٥٦٧", None, "+971501234567"),
+        ("\uff0b１２０２５５５０１２３", None, "+12025550123"),
     ],
 )
 def test_cell_becomes_e164(text: object, region: str | None, normal: str) -> None:
@@ -63,7 +140,29 @@ def test_cell_becomes_e164(text: object, region: str | None, normal: str) -> Non
     assert fields.normal_cell(normal, None) == normal
 
 
-@pytest.mark.parametrize("text", ["0301234567", "+1555", "anna", "", "+99912345678", "\ud800"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0301234567",
+        "+1555",
+        "anna",
+        "",
+        "+99912345678",
+        "\ud800",
+        "+1 415 555 0100 ext. 5",
+        "+1 415 555 0100x5",
+        "+1-415-555-0100;ext=5",
+        "+1 415 555 0100 #5",
+        "+1 415 555 0100,,5",
+        "+1 800 FLOWERS",
+        "+1 415 555 0100 (home)",
+        "+14155550100 / +14155550101",
+        "call +14155550100",
+        "4.91512E+11",
+        "+1 415 555 01000",
+        "+1 555 0100",
+    ],
+)
 def test_cell_refuses_what_is_no_number(text: str) -> None:
     """Without a region a number needs its +; what no phone has is refused."""
     with pytest.raises(ValueError, match=r"phone|UTF-8"):
@@ -102,6 +201,64 @@ def test_a_guessed_attribute_is_written_the_same_way(text: str) -> None:
     assert (str(value).lower() if isinstance(value, bool) else str(value)) == text
 
 
+@pytest.mark.parametrize(
+    ("reader", "text", "says"),
+    [
+        (fields.consents, "marketting", "did you mean marketing?"),
+        (fields.consents, "newsletter", "not a purpose that needs consent (marketing, product, tracking)"),
+        (fields.consents, "marketing;prodct", "did you mean product?"),
+        (fields.consents, "service", "not a purpose that needs consent"),
+        (fields.channels, "e-mail", "did you mean email?"),
+        (fields.language, "German", "did you mean de?"),
+        (fields.language, "jp", "did you mean ja?"),
+        (fields.language, "xx", "not a language of ISO 639"),
+        (fields.language, "en-UK", "did you mean GB?"),
+        (fields.zone, "Europe/Berln", "did you mean Europe/Berlin?"),
+        (fields.zone, "new york", "did you mean America/New_York?"),
+    ],
+)
+def test_words_that_nothing_asks_for_are_told(
+    reader: Callable[[object], object], text: str, says: str
+) -> None:
+    """With the nearest word that is known, where there is one."""
+    with pytest.raises(ValueError, match="not a") as caught:
+        reader(text)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.23457E+11", "1,23457E+11", "1.23457e+011", "17.0", "NULL", "nan", "#N/A", "#REF!", "[object Object]"]
+    + [
+        f"p{c}6" for c in "\u200b\u00ad\u200d\ufeff\u202e\u2066\u034f\u3164\u2800\ufe0f\U000e0061\ufffd\ue000"
+    ],
+)
+def test_what_would_make_two_people_one_is_no_id(text: str) -> None:
+    """What a spreadsheet or a program put in an id's place; what nobody sees or what was lost in it."""
+    with pytest.raises(ValueError, match=r"spreadsheet|no id|invisible"):
+        fields.identity(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1e10", "12e5f", "1.10", "1234567890123456", "null-1", "Ann", "é", "0", "v1.0"]
+)
+def test_ids_that_look_odd_are_ids(text: str) -> None:
+    """Hexadecimal, versions, any script."""
+    assert fields.identity(text) == text
+
+
+def test_one_id_has_one_spelling() -> None:
+    """NFC, and blanks of all kinds are one; upper and lower case are two people, as in the systems that use
+    both."""
+    key = b"k" * 32
+    (uid,) = {ids.uid_of(key, text) for text in ("Zo\u00eb 1", "Zoe\u0308\u00a0 1", " Zo\u00eb 1")}
+    assert uid == ids.uid_of(key, fields.identity("Zoe\u0308 1"))
+    assert uid != ids.uid_of(key, "zo\u00eb 1")
+    assert fields.identity(42) == "42"
+    with pytest.raises(ValueError, match="written as text"):
+        fields.identity(1234567890123456789)
+
+
 def test_languages_zones_and_times() -> None:
     """Tags and zones get their usual case; times become UTC."""
     assert [fields.language(t) for t in ("DE", "pt_br", "zh-hant-tw")] == ["de", "pt-BR", "zh-Hant-TW"]
@@ -118,7 +275,7 @@ def test_languages_zones_and_times() -> None:
             reader(wrong)
 
 
-KEYS = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}
+KEYS = {"p256dh": P256DH, "auth": "A" * 22}
 
 
 def test_devices_in_all_their_spellings() -> None:
@@ -136,6 +293,72 @@ def test_devices_in_all_their_spellings() -> None:
     )
     assert [d.channel for d in found] == [Channel.WEBPUSH, Channel.FCM, Channel.APNS]
     assert found[2].registered == at
+
+
+TOKEN = "ad62ea6ea23d6974871cf59a06cbdb2783b85adbafe3355c0007362249d3e75c"
+EIGHTS = " ".join(TOKEN[n : n + 8] for n in range(0, 64, 8))
+
+
+@pytest.mark.parametrize("text", [TOKEN, TOKEN.upper(), f"<{EIGHTS}>", EIGHTS.upper(), f"<{TOKEN}>"])
+def test_apples_token_has_one_spelling(text: str) -> None:
+    """It is bytes: however its digits are written, it is one device. Google's is text."""
+    assert [d.token for d in fields.tokens(text, Channel.APNS)] == [TOKEN]
+    assert fields.tokens("fAb:cD", Channel.FCM)[0].token == "fAb:cD"
+
+
+def test_an_endpoint_has_one_spelling() -> None:
+    """Host and scheme have no case and 443 is their port; the path is as it was given."""
+    (device,) = fields.subscriptions({"endpoint": "HTTPS://Push.Example.com:443/Send/aB", "keys": KEYS})
+    assert device.token == "https://push.example.com/Send/aB"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"p256dh": "BA" + "A" * 85},  # no point
+        {"p256dh": P256DH[:-2] + "bw"},  # beside the curve
+        {"p256dh": "BP" + "_" * 85},  # beyond the field
+        {"p256dh": "C" + P256DH[1:]},
+        {"p256dh": P256DH[:-4]},
+        {"p256dh": P256DH + "AAAA"},
+        {"p256dh": P256DH[:-1] + "!"},
+        {"auth": "A" * 21},
+        {"auth": "A" * 24},
+        {"auth": "A" * 10 + "=" + "A" * 12},
+        {"auth": ""},
+    ],
+)
+def test_keys_that_no_browser_gives_out_are_refused(keys: dict[str, str]) -> None:
+    """RFC 8291: an uncompressed point of P-256 and 16 bytes, each in base64url."""
+    with pytest.raises(ValueError, match="key"):
+        fields.subscriptions({"endpoint": "https://push.example.com/x", "keys": {**KEYS, **keys}})
+
+
+def test_keys_in_another_spelling_are_the_same_keys() -> None:
+    """Pages that make them with btoa() write base64, padded; what is stored has one spelling."""
+    (plain,) = fields.subscriptions({"endpoint": "https://push.example.com/x", "keys": KEYS})
+    other = {name: urlsafe_to_base64(key) for name, key in KEYS.items()}
+    assert other != KEYS
+    assert fields.subscriptions({"endpoint": "https://push.example.com/x", "keys": other}) == [plain]
+
+
+def urlsafe_to_base64(key: str) -> str:
+    return b64encode(urlsafe_b64decode(key + "=" * (-len(key) % 4))).decode()
+
+
+@given(st.integers(1, 2**255), st.integers(0, 64 * 8 - 1))
+def test_a_point_is_one_for_the_library_too(secret: int, flipped: int) -> None:
+    """Our test and the library's agree, on points and beside them."""
+    public = ec.derive_private_key(secret, ec.SECP256R1()).public_key()
+    point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    assert is_point(point)
+    beside = bytes([4]) + (int.from_bytes(point[1:]) ^ (1 << flipped)).to_bytes(64)
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), beside)
+    except ValueError:
+        assert not is_point(beside)
+    else:
+        assert is_point(beside)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,15 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from provider_samples import outgoing
 
 from msgxc.errors import WrongSettings
 from msgxc.model import Channel
 from msgxc.providers import PROVIDERS, SOURCES
+from msgxc.providers.sms import form
 from msgxc.sandbox.subscriber import SUBSCRIBER_PRIVATE
-from msgxc.settings import Settings
+from msgxc.settings import Settings, read_settings
+from msgxc.wiring import apply_schema, open_exchange
 
 
 def _pem(key) -> str:
@@ -49,7 +52,7 @@ WHOLE = {
 
 
 def settings(**values: object) -> Settings:
-    return Settings(_env_file=None, **values)
+    return read_settings(_env_file=None, **values)
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
@@ -87,6 +90,15 @@ def test_half_set_credentials_stop_the_start(channel, missing):
     assert not any(value in str(raised.value) for value in values.values())
 
 
+#: Twilio, Messages resource and "Alphanumeric Sender ID": what it takes as From, and what it does not.
+SENDERS = (
+    *("+15005550006", "72345", "123456", "MG" + "0aF" * 10 + "00", "Shop", "Ann & Bob", "A-1_b+c", "3com"),
+    *("whatsapp:+15005550006", "rcs:shop_agent", "rcs:+15005550006"),
+)
+WRONG_SENDERS = (
+    *("hushhushhush", "hush!", " hush", "hush ", "hüsh", "whatsapp:hush", "messenger:hush"),
+    *("whatsapp:", "rcs:", "rcs:hush hush", "sms:+15005550006"),
+)
 WRONG = [
     (Channel.APNS, {"apns_key": "hush"}),
     (Channel.APNS, {"apns_key": P384}),
@@ -101,8 +113,27 @@ WRONG = [
     (Channel.WEBPUSH, {"vapid_private_key": P384}),
     (Channel.WEBPUSH, {"vapid_private_key": "é"}),
     (Channel.WEBPUSH, {"vapid_contact": "hush"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto: hush@example.org"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:Hush <hush@example.org>"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:<hush@example.org>"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:hush@example.org,hush@example.com"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:hush@localhost"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:hush@push.localhost"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:hush@example.org "}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:hush@büro.example"}),
+    (Channel.WEBPUSH, {"vapid_contact": "mailto:"}),
+    (Channel.WEBPUSH, {"vapid_contact": "hush@example.org"}),
+    (Channel.WEBPUSH, {"vapid_contact": "http://hush.example.org"}),
+    (Channel.WEBPUSH, {"vapid_contact": "https://localhost/hush"}),
+    (Channel.WEBPUSH, {"vapid_contact": "https://127.0.0.1/hush"}),
+    (Channel.WEBPUSH, {"vapid_contact": "https://[::1]/hush"}),
+    (Channel.WEBPUSH, {"vapid_contact": "https://hush.example.org/a b"}),
+    (Channel.WEBPUSH, {"vapid_contact": "https://"}),
+    (Channel.APNS, {"apns_key": "/no/such/hush"}),
+    (Channel.APNS, {"apns_key": "hush.p8"}),
+    (Channel.FCM, {"fcm_service_account": "~/no/such/hush.json"}),
     (Channel.SMS, {"twilio_account_sid": "hush"}),
-    (Channel.SMS, {"twilio_from": "hush"}),
+    *((Channel.SMS, {"twilio_from": sender}) for sender in WRONG_SENDERS),
     (Channel.EMAIL, {"email_from": "hush"}),
     (Channel.EMAIL, {"sendgrid_api_key": "SG.hush\r\nX: 1"}),
 ]
@@ -167,3 +198,47 @@ def test_the_development_server_is_another_host():
     assert real(settings(**WHOLE[Channel.APNS])).host == "api.push.apple.com"
     development = real(settings(**WHOLE[Channel.APNS], apns_development=True))
     assert development.host == "api.development.push.apple.com"
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_every_kind_of_sender_is_taken(sender):
+    """Numbers, short codes, names, messaging services and channels; `To` is of the sender's channel."""
+    made = SOURCES[Channel.SMS].real(settings(**{**WHOLE[Channel.SMS], "twilio_from": sender}))
+    asked = form(outgoing(Channel.SMS, "+15005550123"), made)
+    assert asked["MessagingServiceSid" if sender.startswith("MG") else "From"] == sender
+    prefix = sender.rpartition(":")[0]
+    assert asked["To"] == (f"{prefix}:+15005550123" if prefix else "+15005550123")
+
+
+@pytest.mark.parametrize("digits", ["12", "123456789"])
+def test_a_short_code_has_three_to_eight_digits(digits):
+    """Anything else without a plus is no sender."""
+    with pytest.raises(WrongSettings, match="MSGXC_TWILIO_FROM"):
+        SOURCES[Channel.SMS].real(settings(**{**WHOLE[Channel.SMS], "twilio_from": digits}))
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "mailto:ops@example.org",
+        "mailto:o.p%2Bs@push.example.org",
+        "mailto:ops@example.org?subject=push",
+        "https://example.org",
+        "https://example.org/contact?x=1#us",
+    ],
+)
+def test_a_contact_that_push_services_take(contact):
+    """RFC 6068 mailto: with one address, or an https URL."""
+    values = {**WHOLE[Channel.WEBPUSH], "vapid_contact": contact}
+    assert SOURCES[Channel.WEBPUSH].real(settings(**values)).contact == contact
+
+
+async def test_wrong_credentials_stop_whatever_begins(tmp_path):
+    """Not the first push: the schema, with which every start begins, and every process that opens a store."""
+    wrong = settings(**{**WHOLE[Channel.APNS], "apns_key": "/no/such"}, home=tmp_path)
+    with pytest.raises(WrongSettings, match="MSGXC_APNS_KEY: there is no such file"):
+        await apply_schema(wrong)
+    with pytest.raises(WrongSettings, match="MSGXC_APNS_KEY: there is no such file"):
+        async with open_exchange(wrong):
+            pass
+    assert not list(tmp_path.iterdir())

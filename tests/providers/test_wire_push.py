@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from aioapns.common import NotificationResult
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from provider_samples import NOW, address, outgoing
 from pyfcm import FCMNotification
 
+from msgxc.endpoint import is_allowed, is_dead, origin
 from msgxc.model import Channel, Outcome, Push, Reason, Receipt, Urgency
 from msgxc.providers import apns, fcm, webpush
-from msgxc.providers.endpoint import is_allowed, origin
 from msgxc.providers.vapid import Vapid
 from msgxc.providers.wire import Answer
 from msgxc.sandbox.subscriber import SUBSCRIBER_PRIVATE, push_endpoint
@@ -37,6 +38,23 @@ ANY_BODY = st.binary(max_size=200) | st.recursive(
     max_leaves=8,
 ).map(lambda value: json.dumps(value).encode())
 ANSWER = st.builds(Answer, st.integers(100, 599), st.just({}), ANY_BODY)
+
+
+OVER = {"url": "https://elsewhere.example", "image": "https://elsewhere.example/i", "receipt": "theirs"}
+
+
+def test_what_we_say_beats_what_a_publisher_puts_into_data():
+    """The message's own url and picture, the receipt's token and the delivery's id; without a url of the
+    message the app gets theirs."""
+    what = Push("T", "B", url="https://ours.example", image="https://ours.example/i", data=OVER)
+    said = apns.payload(what, Urgency.HIGH)
+    assert (said["url"], said["image"]) == (what.url, what.image)
+    assert apns.payload(Push("T", "B", data=OVER), Urgency.HIGH)["url"] == OVER["url"]
+    delivery = outgoing(Channel.FCM, what=Push("T", "B", url=what.url, data={**OVER, "msgxc_delivery": "x"}))
+    data = fcm.parts(delivery)["data_payload"]
+    assert (data["url"], data["msgxc_delivery"]) == (what.url, str(delivery.delivery))
+    payload = webpush.payload(what, outgoing(Channel.WEBPUSH, what=what))
+    assert (payload["url"], payload["data"]) == (what.url, OVER)
 
 
 # -- apns
@@ -133,11 +151,15 @@ def test_an_fcm_message_replaces_by_tag_and_never_by_collapse_key():
     assert "collapse" not in json.dumps(asked).replace(sent.collapse, "")
 
 
-@pytest.mark.parametrize("urgency", [1, 2, 3])
-def test_only_high_urgency_wakes_an_android_device(urgency):
-    """Urgencies below high are NORMAL."""
-    asked = fcm.parts(outgoing(Channel.FCM, urgency=Urgency(urgency)))
-    assert asked["android_config"]["priority"] == "NORMAL"
+@pytest.mark.parametrize(
+    ("urgency", "seen", "unseen"),
+    [(1, "NORMAL", "NORMAL"), (2, "NORMAL", "NORMAL"), (3, "HIGH", "NORMAL"), (4, "HIGH", "NORMAL")],
+)
+def test_what_is_seen_now_wakes_an_android_device(urgency, seen, unseen):
+    """Google's rule, as docs/urgency.md tells it: HIGH for what the person sees, never for data alone."""
+    for what, priority in ((None, seen), (Push("", "", data={"k": "v"}), unseen)):
+        asked = fcm.parts(outgoing(Channel.FCM, what=what, urgency=Urgency(urgency)))
+        assert asked["android_config"]["priority"] == priority
 
 
 @given(answer=ANSWER)
@@ -181,7 +203,7 @@ def test_a_web_push_fits_one_record_or_is_refused(what, urgency, ttl):
     """The plaintext has at most 3,993 bytes, so that one record of 4,096 takes it; else TOO_LARGE."""
     asked = webpush.request(outgoing(Channel.WEBPUSH, what=what, urgency=urgency, ttl=ttl), HOSTS)
     if isinstance(asked, Receipt):
-        assert asked == Receipt(Outcome.REFUSED, Reason.TOO_LARGE)
+        assert asked == Receipt(Outcome.REFUSED, Reason.MALFORMED if what.is_silent else Reason.TOO_LARGE)
     else:
         assert len(asked.plaintext) <= 3993
         assert asked.ttl >= 0
@@ -227,8 +249,9 @@ REAL = ("fcm.googleapis.com", "*.push.apple.com")
     "endpoint",
     [
         "https://fcm.googleapis.com/fcm/send/abc:def",
-        "https://FCM.googleapis.com:443/x?y=1",
+        "https://FCM.googleapis.com:443/wp/x?y=1",
         "https://web.push.apple.com/QK-1",
+        "https://web.push.apple.com/a..b/...?x=/../",
     ],
 )
 def test_push_services_on_the_list_are_allowed(endpoint):
@@ -259,6 +282,15 @@ def test_push_services_on_the_list_are_allowed(endpoint):
         "https://web.push.apple.com\N{KELVIN SIGN}/x",
         "https://fcm.googleapis.com/\N{LATIN SMALL LETTER LONG S}",
         "https://fcm.googleapis.com",
+        "https://fcm.googleapis.com/x",
+        "https://fcm.googleapis.com/v1/projects/x/messages:send",
+        "https://fcm.googleapis.com/fcm/send/../../v1/projects/x/messages:send",
+        "https://fcm.googleapis.com/fcm/send/%2e%2E/%2e%2e/batch",
+        "https://fcm.googleapis.com/fcm/send/..%2f..%2Fbatch",
+        "https://fcm.googleapis.com/wp/./x",
+        "https://fcm.googleapis.com/fcm/send/",
+        "https://web.push.apple.com/",
+        "https://web.push.apple.com/x/..",
         "//fcm.googleapis.com/x",
         "https://fcm.googleapis.com/" + "x" * 5000,
         "file:///etc/passwd",
@@ -267,6 +299,23 @@ def test_push_services_on_the_list_are_allowed(endpoint):
 def test_everything_else_is_not(endpoint):
     """Other schemes, ports, hosts, user-info, control characters, and lengths: never sent to."""
     assert not is_allowed(endpoint, REAL)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "dead"),
+    [
+        ("https://permanently-removed.invalid/fcm/send/abc", True),
+        ("https://fcm.googleapis.com/v1/projects/x/messages:send", True),
+        ("ftp://fcm.googleapis.com/fcm/send/x", True),
+        ("https://push.example/x", False),
+        ("https://fcm.googleapis.com/fcm/send/x", False),
+        ("https://push.sandbox.invalid/push/x", False),
+    ],
+)
+def test_what_nobody_would_send_to_is_dead(endpoint, dead):
+    """No subscription, or of a host that cannot be; one that is only not on the list may be once."""
+    assert is_dead(endpoint, HOSTS) == dead
+    assert not (dead and is_allowed(endpoint, (*HOSTS, *REAL)))
 
 
 @given(st.text(max_size=80))
@@ -288,6 +337,23 @@ def test_one_subscription_of_another_key_does_not_stop_the_channel(body):
     """A 403 that is about this subscription alone is a mismatch; any other 403 is about our credentials."""
     assert webpush.receipt(Answer(403, {}, body), NOW).reason is Reason.MISMATCH
     assert webpush.receipt(Answer(403, {}, b""), NOW).outcome is Outcome.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "reason"),
+    [
+        (406, Outcome.LATER, Reason.THROTTLED),  # Microsoft: the channel is throttled
+        (408, Outcome.LATER, Reason.UNAVAILABLE),
+        (405, Outcome.REFUSED, Reason.REJECTED),
+        (412, Outcome.REFUSED, Reason.REJECTED),
+        (451, Outcome.REFUSED, Reason.REJECTED),
+        (502, Outcome.DOUBT, Reason.REJECTED),
+    ],
+)
+def test_a_push_service_that_says_no_has_not_taken_it(status, outcome, reason):
+    """RFC 9110 section 15.5: what is refused was not done: nothing is in doubt, nothing is repeated."""
+    said = webpush.receipt(Answer(status, {}, b""), NOW)
+    assert (said.outcome, said.reason) == (outcome, reason)
 
 
 def test_a_redirect_is_refused():
@@ -315,3 +381,13 @@ def test_the_audience_is_the_origin():
 def test_addresses_of_the_samples_are_all_different():
     """The samples never address the same device twice, so that journal lines can be counted."""
     assert len({address(channel) for channel in Channel for _ in range(5)}) == 30
+
+
+def test_the_page_about_urgency_says_what_the_code_does():
+    """One place, one table: docs/urgency.md; its rows are those of the three providers."""
+    page = (Path(__file__).parents[2] / "docs" / "urgency.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[3:6] for line in page.splitlines() if line.startswith("|")][2:]
+    for urgency, (apple, android, browser) in zip(Urgency, rows, strict=True):
+        assert apple.split()[0] == str(apns.PRIORITY[urgency])
+        assert android.split()[0] == f"`{fcm.PRIORITY[urgency]}`"
+        assert browser.split()[0] == f"`{webpush.URGENCY[urgency]}`"

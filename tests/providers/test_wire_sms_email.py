@@ -49,11 +49,14 @@ def test_the_status_callback_names_the_delivery():
     assert (asked["To"], asked["From"]) == (TO, "+15005550006")
 
 
+SERVICE = "MG" + "0123" * 8
+
+
 def test_a_messaging_service_chooses_the_sender():
     """MG… is a messaging service, not a number."""
-    service = sms.SmsSettings("AC0", "secret", "MG0123")
+    service = sms.SmsSettings("AC0", "secret", SERVICE)
     asked = sms.form(outgoing(Channel.SMS, TO), service)
-    assert asked["MessagingServiceSid"] == "MG0123"
+    assert asked["MessagingServiceSid"] == SERVICE
     assert "From" not in asked
     assert "StatusCallback" not in asked
 
@@ -350,11 +353,19 @@ def test_a_mail_without_subject_or_content_is_refused(what, unsubscribe):
     assert said == Receipt(Outcome.REFUSED, Reason.MALFORMED)
 
 
-def test_a_subject_is_one_line():
-    """A line break in a subject becomes a space: no header is injected."""
-    sent = outgoing(Channel.EMAIL, what=Email("Hi\r\nBcc: x@example.org", "<p>", "t"))
+@pytest.mark.parametrize("between", ["\r\n", "\n", "\r", "\x00", "\x0b\x1b", "\x85", "\u2028", "\x7f"])
+def test_a_subject_is_one_line(between: str):
+    """A line break, NUL or another control character in a subject becomes a space: no header is injected."""
+    sent = outgoing(Channel.EMAIL, what=Email(f"Hi{between}Bcc: x@example.org", "<p>", "t"))
     [body] = _documents([sent])
     assert body["personalizations"][0]["subject"] == "Hi Bcc: x@example.org"
+
+
+def test_a_subject_keeps_its_emoji():
+    """Joiners and other invisible letters are no control characters."""
+    subject = "Hi \U0001f469\u200d\U0001f4bb \u00ad\u200f"
+    [body] = _documents([outgoing(Channel.EMAIL, what=Email(subject, "<p>", "t"))])
+    assert body["personalizations"][0]["subject"] == subject
 
 
 def test_a_mail_that_no_request_can_carry_is_refused():

@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "engine")]
 from real_world import World, people, world  # noqa: E402  # its folder is on the path only now
 
 from msgxc.people.importing import import_people  # noqa: E402
-from msgxc.real import running  # noqa: E402
+from msgxc.real import postgres_folder, read_secrets, running  # noqa: E402
 from msgxc.settings import Settings, read_settings  # noqa: E402
 from msgxc.system import Steps  # noqa: E402
 from msgxc.wiring import open_exchange  # noqa: E402
@@ -42,12 +42,10 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def real(request: pytest.FixtureRequest) -> Iterator[World]:
-    """The real system, running, with its people. Not in pytest's own folder, which PostgreSQL's user cannot
-    reach; kept when a test has failed."""
+    """The real system, running, with its people; kept when a test has failed."""
     home = Path(tempfile.mkdtemp(prefix="msgxc-real-"))
-    home.chmod(0o711)
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # Only its processes keep these settings.
             for name, value in SMALL.items():
@@ -60,6 +58,9 @@ def real(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.session.testsfailed:
         print(f"\nThe logs of the real system: {home / 'real' / 'log'}", file=sys.stderr)
     else:
+        data = postgres_folder(home / "real", read_secrets(home / "real"))
+        if not data.is_relative_to(home):
+            shutil.rmtree(data.parent)
         shutil.rmtree(home)
 
 
@@ -86,7 +87,7 @@ class Ring:
         return started(_script(), start, self.folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
     """The ring, not started yet; its logs are kept on failure."""
     ring = Ring(tmp_path_factory.mktemp("ring"))

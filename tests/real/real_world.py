@@ -61,9 +61,9 @@ class World:
         assert answer.is_success, answer.text
         return answer.json()
 
-    def start(self, name: str, cohort: str, sending: Mapping[str, Any], **env: str) -> str:
-        """Start a campaign to a cohort, `env` in its process's environment; answers the run's id."""
-        deployment = self.json("GET", "/deployments/name/campaign/campaign")["id"]
+    def start(self, name: str, cohort: str, sending: Mapping[str, Any], armed: str = "", **env: str) -> str:
+        """Start a campaign to a cohort; answers the run's id. `armed`: the deployment that takes an `env`."""
+        deployment = armed or self.json("GET", "/deployments/name/campaign/campaign")["id"]
         parameters = {
             "name": name,
             "template": "spring-sale",
@@ -72,7 +72,8 @@ class World:
             "sending": sending,
             "fallback": {"enabled": False},
         }
-        body = {"parameters": parameters, "idempotency_key": name, "job_variables": {"env": env}}
+        job = {"job_variables": {"env": env}} if armed else {}
+        body = {"parameters": parameters, "idempotency_key": name, **job}
         return str(self.json("POST", f"/deployments/{deployment}/create_flow_run", body)["id"])
 
     def end(self, run: str, seconds: float) -> str:
@@ -120,8 +121,9 @@ class World:
 
     @contextmanager
     def stopped(self, *names: str) -> Iterator[None]:
-        """Freeze processes meanwhile: connections stay, and nobody answers."""
-        pids = [self.child(name).process.pid for name in names]
+        """Freeze processes, and what they have started, meanwhile: connections stay, and nobody answers."""
+        roots = [psutil.Process(self.child(name).process.pid) for name in names]
+        pids = [one.pid for root in roots for one in (root, *root.children(recursive=True))]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -141,7 +143,7 @@ class World:
     def revive(self, name: str, env: Mapping[str, str]) -> None:
         """Start a killed process again, as its supervisor would on another machine."""
         child = self.child(name)
-        self.supervisor.children.remove(child)
+        self.supervisor.forget(child)
         command = child.process.args
         assert isinstance(command, (list, tuple))
         self.supervisor.start(name, [str(word) for word in command], env)

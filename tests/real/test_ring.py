@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 import pytest_asyncio
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
@@ -19,13 +23,17 @@ from conftest_engine import Ground, crowd, enlist, ground, home, send, spec, sta
 
 from msgxc import campaigns
 from msgxc.model import Recipient
+from msgxc.operations.processes import lives
 from msgxc.reports.funnel import End
-from msgxc.settings import Settings, read_settings
+from msgxc.settings import ROOT, Settings, read_settings
 from msgxc.wiring import Exchange, apply_schema, open_exchange
 
 __all__ = ["ground", "home"]
 
 PEOPLE = 400
+
+
+KEY = uuid4().hex  # of the one keyspace of these tests
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,8 @@ def settings(nodes: list[Any], home: Path) -> Settings:
         cassandra_hosts=",".join(node.place.address for node in nodes),
         cassandra_port=nodes[0].port,
         cassandra_replication=3,
-        secret_key=uuid4().hex,
+        cassandra_keyspace="ring",
+        secret_key=KEY,
         shard_size=50,
         window=20,
         in_flight=10,
@@ -104,8 +113,7 @@ async def test_a_node_killed_in_mid_campaign(
     people = crowd(PEOPLE)
     await enlist(exchange, ground, people)
     what = spec("ring", per_second=60)
-    key = settings.secret_key.get_secret_value()
-    senders = [start_process(settings, what, secret_key=key) for _ in range(2)]
+    senders = [start_process(settings, what, secret_key=KEY) for _ in range(2)]
     try:
         while len(ground.accepted()) < PEOPLE // 4:
             assert all(sender.poll() is None for sender in senders)
@@ -126,3 +134,37 @@ async def test_a_node_killed_in_mid_campaign(
     await send(exchange, spec("ring-again"))
     assert set(others.by_person().values()) == {1}
     assert set(others.by_person()) == {person.uid for person in more}
+
+
+def test_the_ring_program_starts_a_node_again(tmp_path: Path) -> None:
+    """`cassandra_node.py ring`: kill -9 of one node ends neither the others nor the program, which starts it
+    again; SIGTERM, even twice, ends them all."""
+    command = [sys.executable, str(ROOT / "servers" / "cassandra_node.py"), "ring", str(tmp_path)]
+    command += ["--port", "0", "--small"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+        try:
+            assert program.stdout
+            assert all("is ready" in program.stdout.readline() for _ in range(3))
+            nodes = _children(program.pid)
+            nodes[0].kill()
+            assert "is started again" in program.stdout.readline()
+            again = _children(program.pid)
+            assert set(nodes[1:]) < set(again)
+            program.send_signal(signal.SIGTERM)
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(120) == 0
+            psutil.wait_procs(again, 120)
+            assert not any(lives(node) for node in again)
+        finally:
+            for left in psutil.Process(program.pid).children() if program.poll() is None else []:
+                left.kill()
+            program.kill()
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    """The three nodes that a process runs, as soon as they are there."""
+    end = time.monotonic() + 120
+    while len(found := [it for it in psutil.Process(pid).children() if it.status() != "zombie"]) != 3:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from msgxc.errors import NotFound, WrongTemplate
+from msgxc.errors import NotFound, WrongSettings, WrongTemplate
 from msgxc.model import Channel, Content, Email, Push, Recipient, Sms
 from msgxc.render import Links, Template, check, load, preview, render
 
@@ -180,13 +180,13 @@ def test_lone_surrogates_are_replaced_everywhere() -> None:
 
 def test_long_names_are_cut_between_letters() -> None:
     """300 characters: cut at 100, never within an emoji; the message is sent."""
-    assert shown(FILES, Channel.SMS, named("x" * 300)) == Sms("Hello " + "x" * 99 + "…")
+    assert shown(FILES, Channel.SMS, named("x" * 300)) == Sms("Hello " + "x" * 97 + "...")
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
     cut = shown(FILES, Channel.SMS, named(family * 60))
     assert isinstance(cut, Sms)
-    assert cut.text == "Hello " + family * 19 + "…"
+    assert cut.text == "Hello " + family * 19 + "..."
     marks = shown(FILES, Channel.SMS, named("e\u0301" * 150))
-    assert marks == Sms("Hello " + "e\u0301" * 49 + "…")
+    assert marks == Sms("Hello " + "e\u0301" * 48 + "...")
 
 
 # -- errors -------------------------------------------------------------------------------------------------
@@ -199,7 +199,11 @@ def test_long_names_are_cut_between_letters() -> None:
         ({"sms.txt": "a\n{% if %}"}, Channel.SMS, "t/sms.txt, line 2: Expected an expression"),
         ({"sms.txt": "{{ '' }}\n"}, Channel.SMS, "t/sms.txt: the text is empty"),
         ({"push.json": '{"title": 1}'}, Channel.APNS, "t/push.json, line 1: title must be text"),
-        ({"push.json": '{\n"titel": "x"}'}, Channel.APNS, "t/push.json, line 2: 'titel' is not one of"),
+        (
+            {"push.json": '{\n"titel": "x"}'},
+            Channel.APNS,
+            "t/push.json, line 2: 'titel' is no key of push.json; did you mean title?",
+        ),
         ({"push.json": '{\n"title": "x",}'}, Channel.APNS, "t/push.json, line 2: "),
         ({"push.json": '{"title": "x", "title": "y"}'}, Channel.APNS, "t/push.json: 'title' stands twice"),
         ({"push.json": '{"title": "{{ nope }}"}'}, Channel.APNS, "t/push.json, line 1: 'nope'"),
@@ -216,7 +220,7 @@ def test_long_names_are_cut_between_letters() -> None:
         ({"push.json": '{"title":"x","data":{"k":{}}}'}, Channel.APNS, "t/push.json, line 1: k must be text"),
         ({"push.json": '["x"]'}, Channel.APNS, "t/push.json: must be an object"),
         ({"push.json": "[" * 100_000}, Channel.APNS, "t/push.json"),
-        ({"push.json": '{"title": " "}'}, Channel.APNS, "t/push.json: neither title nor body"),
+        ({"push.json": '{"title": " "}'}, Channel.APNS, "t/push.json: neither title, body nor data"),
         (
             FILES | {"em.html": "<style>p{}</style>\n<p>\n{{ nope }}</p>"},
             Channel.EMAIL,
@@ -275,7 +279,7 @@ def test_folder_is_read(tmp_path: Path) -> None:
     assert preview(templates.get("hello"), Channel.SMS) == Sms("Hello")
     with pytest.raises(NotFound, match="there are: hello"):
         templates.get("nope")
-    with pytest.raises(NotFound):
+    with pytest.raises(WrongSettings, match="MSGXC_TEMPLATES"):
         load(tmp_path / "nope")
     (tmp_path / "hello" / "sms.de.txt").write_bytes(b"ok\nM\xfcller")
     with pytest.raises(WrongTemplate, match=r"sms\.de\.txt, line 2: not UTF-8"):

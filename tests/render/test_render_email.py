@@ -128,3 +128,70 @@ def test_plain_text_reads_well() -> None:
     assert plain_text(html) == (
         "Hello\n\none two\nthree\n\n- a\n- b\n\nA cat 5\n\nGo (https://x.example/?a=1&b=2) a@x.example up\n"
     )
+
+
+# -- what is left as it is
+
+REVEALED = '<![if !mso]><p class="o">for the others, {{ name }}</p><![endif]>'
+PUBLIC_ID = '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" "http://www.w3.org/xhtml1.dtd">'
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "<!--[if mso]><p>for Outlook</p><![endif]-->",
+        '<!--[if mso]><v:rect fill="t"><v:fill type="tile" src="https://x.example/i" /></v:rect><![endif]-->',
+        "<!--[if !mso]><!-->",
+        "<!--<![endif]-->",
+        "<![if !mso]>",
+        "<![if (gte mso 9)|(IE)]>",
+        "<![endif]>",
+        "<w:anchorlock/>",
+        '<v:fill type="tile" color="#fff" />',
+        '<style media="screen and (max-width:500px)">p { color: pink }</style>',
+        "<style media=print>p { color: pink }</style>",
+        '<table mso-padding-alt="0"><tbody><tr><td>x</td></tr></tbody></table>',
+    ],
+)
+@pytest.mark.parametrize("doctype", [PUBLIC_ID, "<!doctype html>", ""])
+def test_inlining_changes_css_and_nothing_else(kept: str, doctype: str) -> None:
+    """Conditional comments of both kinds, VML, the document type, CSS for some screens: as they were."""
+    made = inlined(f"{doctype}<style>p {{ top: 0 }}</style><p>a</p>{kept}<p>b</p>", "f")
+    assert made.startswith(doctype)
+    assert kept in made
+    assert "pink" not in made.replace(kept, "")
+    assert made.count('<p style="top: 0;">') == 2
+
+
+def test_comments_within_comments_stay_where_they_are() -> None:
+    """What stands in a comment is the comment's."""
+    html = "<style>p { top: 0 }</style><!--[if mso]><![if gte mso 9]>x<![endif]><w:a/><![endif]--><p>y</p>"
+    assert "<!--[if mso]><![if gte mso 9]>x<![endif]><w:a/><![endif]-->" in inlined(html, "f")
+
+
+def test_a_revealed_comment_costs_no_speed_and_is_no_text() -> None:
+    """The statement is not read aloud, its content is; the template is still made once."""
+    part = part_of(f"<html><head><style>.o {{ top: 0 }}</style></head><body>{REVEALED}</body></html>")
+    assert not part.is_slow
+    email = part.content({**GLOBALS, **variables(PEOPLE[2], {}, Links(), "c")}, time.process_time)
+    assert '<![if !mso]><p class="o" style="top: 0;">for the others, Bo</p><![endif]>' in email.html
+    assert email.text == "for the others, Bo\n"
+
+
+@pytest.mark.parametrize("odd", ["<![foo]>", "<![CDATA[x]]>", "<![", "<![if", "<!x>", "<!"])
+def test_no_declaration_stops_the_reader(odd: str) -> None:
+    """Whatever begins as one: nothing is raised."""
+    assert plain_text(f"<p>a</p>{odd}").startswith("a")
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ('<a href="https://x.example/?a=1&region=3">go</a>', "go (https://x.example/?a=1&region=3)"),
+        ("<a title=' href=\"z\"' href='/?a&amp;copy=1'>go</a>", "go (/?a&copy=1)"),
+        ("<a HREF = /?a&lt=1>go</a>", "go (/?a&lt=1)"),
+    ],
+)
+def test_a_link_is_read_by_the_rules_of_attributes(html: str, text: str) -> None:
+    """`&region=` is no sign: HTML standard, named character reference state."""
+    assert plain_text(html) == text + "\n"

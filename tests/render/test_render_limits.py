@@ -92,6 +92,9 @@ HUGE = [
     "{% set a = [1] %}" + "{% set a = [a, a] %}" * 90 + "{{ a == a }}",
     "{% macro m() %}{{ m(varargs, varargs) }}{% endmacro %}{{ m(1) }}",
     "{{ dict(a=dict(b=1)) }}",
+    "{{ " + "9" * 5_000 + " }}",
+    "{{ name }}" * 19_000,
+    "{# #}{% set a = 1 %}{{ a }}" * 4_000,
 ]
 WRONG = [
     "{{ nope }}",
@@ -163,7 +166,7 @@ def test_clock_ends_what_steps_do_not() -> None:
         ("{% macro b(t) %}[{{ t }}]{% endmacro %}{{ b('x') }}{{ b(name) }}", "[x][Anna <b>]"),
         ("{{ 1234.5|number(2) }} {{ 2 ** 10 }} {{ 7 % 4 }} {{ 3.14159|round(2) }}", "1,234.50 1024 3 3.14"),
         ("{{ [1, 2, 3]|join(', ') }} {{ name[:4] }} {{ name.split(' ')|first }}", "1, 2, 3 Anna Anna"),
-        ("{{ 'a b'|urlencode }} {{ 'x'|truncate(3) }} {{ 'abcdef'|truncate(3) }}", "a%20b x ab…"),
+        ("{{ 'a b'|urlencode }} {{ 'x'|truncate(3) }} {{ 'abcdef'|truncate(5) }}", "a%20b x ab..."),
         ("{% raw %}{{ name }}{% endraw %}{# gone #}", "{{ name }}"),
         ("{% if false %}x{% endif %}{{ 'x' if false }}", ""),
     ],

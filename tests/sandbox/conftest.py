@@ -40,7 +40,7 @@ class Wire:
     @cached_property
     def client(self) -> httpx.Client:
         context = ssl.create_default_context(cafile=self.at.ca)
-        return httpx.Client(http2=self.http2, verify=context, timeout=10)
+        return httpx.Client(http2=self.http2, verify=context, timeout=60)
 
     def accepted(self, address: str) -> list[Accepted]:
         return [one for one in read(self.at.journal) if one.address == address]

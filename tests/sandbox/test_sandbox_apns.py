@@ -79,7 +79,7 @@ def test_slow(wire):
     """slowN is accepted, and answered after N milliseconds."""
     begun = time.perf_counter()
     assert wire.apns("slow200-a").status_code == 200
-    assert 0.2 <= time.perf_counter() - begun < 1.5
+    assert time.perf_counter() - begun >= 0.2
 
 
 def test_lost(wire):

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import httpx
@@ -31,7 +32,7 @@ def tls(at: Endpoints, port: int, *protocols: str) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=at.ca)
     if protocols:
         context.set_alpn_protocols(list(protocols))
-    raw = socket.create_connection(("127.0.0.1", port), timeout=5)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
     return context.wrap_socket(raw, server_hostname="localhost")
 
 
@@ -109,13 +110,16 @@ def test_disk_full(tmp_path, wire):
     """When the journal cannot be written, nothing is answered, and the sandbox ends with one line."""
     command = [sys.executable, "-m", "msgxc.sandbox", "--dir", str(tmp_path), "--journal", "/dev/full"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
         while not (tmp_path / "sandbox.json").exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
             time.sleep(0.02)
         mine = type(wire)(read_endpoints(tmp_path))
         with pytest.raises(httpx.TransportError):
             mine.apns("a1" * 32)
         mine.client.close()
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert errors.splitlines()[-1] == "sandbox: cannot write the journal: [Errno 28] No space left on device"
 
@@ -127,7 +131,7 @@ def test_ends_with_the_process_that_started_it(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         pid = int(parent.stdout.readline())
         parent.kill()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while time.monotonic() < until and (tmp_path / "sandbox.json").exists():
         time.sleep(0.02)
     assert not (tmp_path / "sandbox.json").exists()
@@ -162,19 +166,23 @@ def test_secrets_stay_out_of_sight(sandbox):
 
 
 def test_latency(tmp_path, wire):
-    """--latency delays every answer, and the answers of many requests at once together, not in a row."""
-    slow = start(tmp_path, latency_ms=300)
+    """--latency delays every answer, and the answers of many requests at once together, not in a row: when
+    the first is there, others have been accepted."""
+    slow, all_here = start(tmp_path, latency_ms=300), Barrier(10)
 
     def one(number: int) -> int:
         mine = type(wire)(slow.endpoints)
         with mine.client:
-            return mine.apns(f"{number}" * 8).status_code
+            assert mine.apns("a0" * 8).status_code == 200  # the connection is there now
+            all_here.wait(60)
+            begun = time.perf_counter()
+            assert mine.apns(f"{number}" * 8).status_code == 200
+            assert time.perf_counter() - begun >= 0.3
+            return sum(bool(mine.accepted(f"{n}" * 8)) for n in range(10))
 
     try:
-        begun = time.perf_counter()
         with ThreadPoolExecutor(10) as pool:
-            assert list(pool.map(one, range(10))) == [200] * 10
-        assert 0.3 <= time.perf_counter() - begun < 2
+            assert min(pool.map(one, range(10))) > 1
     finally:
         slow.stop()
 

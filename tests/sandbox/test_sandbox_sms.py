@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from msgxc.sandbox.sms import segments
+from msgxc.gsm7 import segments
 
 
 def refused(answer: httpx.Response) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -67,9 +68,10 @@ def test_cells(number, expected):
 
 
 def test_slow_delay():
-    """slow waits its number in milliseconds, one second when there is none; nothing else waits."""
+    """slow waits its number in milliseconds, one second when there is none; held waits without end."""
     assert steer("slow250").delay == 0.25
     assert steer("slow").delay == 1.0
+    assert steer("held-x").delay == math.inf
     assert steer("throttled250").delay == 0.0
 
 

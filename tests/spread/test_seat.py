@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from conftest_engine import NEVER, Ground, crowd, enlist, spec
+from machine_fixture import name_of_the_dead, process_with_a_name
 
 from msgxc import campaigns
 from msgxc.campaigns import Planned
-from msgxc.deploying import Api
 from msgxc.errors import ProviderBlocked
+from msgxc.holding import end_of_the_dead
 from msgxc.ledger import SEALING, SEAT, Campaign, Control
-from msgxc.reconciling import Reconciler
-from msgxc.seat import QUIET_SECONDS, abandoned, seated
+from msgxc.run_care import CRASH_SECONDS, QUIET_SECONDS, Standing
+from msgxc.seat import ALL_SECONDS, LookedAfter, seated, standing
 from msgxc.settings import Settings
 from msgxc.store.cassandra import CassandraSettings, CassandraStore
 from msgxc.store.ports import Store
@@ -42,46 +39,118 @@ def later(exchange: Exchange, seconds: float) -> Exchange:
     return replace(exchange, clock=lambda: exchange.clock() + seconds)
 
 
-async def test_nobody_is_missed_before_it_begins(exchange: Exchange, planned: Planned) -> None:
-    """A campaign that waits for its time, or for an operator's word, is not abandoned."""
-    assert await abandoned(later(exchange, 10_000)) == []
+async def held(exchange: Exchange, campaign: UUID) -> Standing:
+    """What the store says of it now."""
+    found = await exchange.store.ledger.campaign(campaign)
+    assert found
+    return await standing(exchange, found)
 
 
 async def test_a_killed_run_is_missed(exchange: Exchange, planned: Planned, settings: Settings) -> None:
     """Whoever answers for a campaign is missed once the lease is over, and not before."""
     now = exchange.clock()
     assert await exchange.store.ledger.claim(planned.id, SEAT, "dead", now, now + settings.lease_seconds)
-    assert await abandoned(exchange) == []
-    assert await abandoned(later(exchange, settings.lease_seconds)) == []
-    (found,) = await abandoned(later(exchange, settings.lease_seconds + QUIET_SECONDS + 0.1))
-    assert found.campaign.id == planned.id
+    stands = await held(exchange, planned.id)
+    assert stands.attended(now + settings.lease_seconds)
+    assert not stands.attended(now + settings.lease_seconds + QUIET_SECONDS + 0.1)
+
+
+async def test_who_has_surely_died_is_missed_at_once(exchange: Exchange, planned: Planned) -> None:
+    """However long its lease has to go; its worker alone is given the time to say that it has crashed. Who
+    lives is not missed."""
+    ledger, now = exchange.store.ledger, exchange.clock()
+    with process_with_a_name() as (name, _):
+        assert await ledger.claim(planned.id, SEAT, name, now, now + 1000)
+        assert (await held(exchange, planned.id)).attended(now + 900)
+    stands = await held(exchange, planned.id)
+    assert stands.attended(now)
+    assert not stands.attended(exchange.clock() + CRASH_SECONDS)
+    assert (await held(later(exchange, CRASH_SECONDS), planned.id)).held == stands.held, "it has died once"
+
+
+async def test_a_seat_of_the_dead_is_free(exchange: Exchange, planned: Planned, ground: Ground) -> None:
+    """Seat and shards of a dead process, with leases that have long to go: who comes next answers for the
+    campaign and sends it; where nobody else is to be waited for, there is nothing to be patient about."""
+    ledger, now, dead = exchange.store.ledger, exchange.clock(), name_of_the_dead()
+    for shard in (SEAT, *range(planned.shards)):
+        assert await ledger.claim(planned.id, shard, f"{dead}/{shard}", now, now + 1000)
+    async with seated(exchange, planned.id):
+        assert (await ledger.held(planned.id, SEAT, SEAT + 1))[0].owner == exchange.owner
+        for first, last in planned.slices:
+            await campaigns.send_slice(exchange, planned.id, first, last, stop=NEVER, patient=False)
+    assert await ledger.unfinished(planned.id, 0, planned.shards) == {}
+    assert set(ground.by_person().values()) == {1}
+
+
+async def test_what_the_dead_have_put_off_stays_put_off(exchange: Exchange, planned: Planned) -> None:
+    """A shard that a process let go of until a provider's time has come is not its own any more."""
+    ledger, now = exchange.store.ledger, exchange.clock()
+    lease = await ledger.claim(planned.id, 0, name_of_the_dead(), now, now + 1000)
+    assert lease
+    await ledger.release(lease, now + 3600)
+    assert await end_of_the_dead(ledger, planned.id, SEAT, planned.shards, now) == {}
+    assert (await ledger.unfinished(planned.id, 0, 1))[0] == now + 3600
 
 
 async def test_a_sealing_that_was_cut_off_is_missed(exchange: Exchange, ground: Ground) -> None:
     """A run that was killed while it wrote the audience is missed too."""
     found, now = await campaigns.plan(exchange, spec("half-sealed")), exchange.clock()
+    assert not (await held(exchange, found.id)).attended(now)
     assert await exchange.store.ledger.claim(found.id, SEALING, "dead", now, now + 1)
-    assert [it.campaign.id for it in await abandoned(later(exchange, 1 + QUIET_SECONDS + 0.1))] == [found.id]
+    stands = await held(exchange, found.id)
+    assert stands.attended(now + 1)
+    assert not stands.attended(now + 1 + QUIET_SECONDS + 0.1)
 
 
-@pytest.mark.parametrize("end", ["paused", "canceled", "finished", "blocked"])
-async def test_what_is_to_rest_is_not_missed(exchange: Exchange, planned: Planned, end: str) -> None:
-    """A campaign that is over, held, or refused by a provider waits for a person."""
-    if end == "blocked":
-        with pytest.raises(ProviderBlocked):
-            async with seated(exchange, planned.id):
-                raise ProviderBlocked("403")
-    else:
+async def test_refused_credentials_pause_the_campaign(exchange: Exchange, planned: Planned) -> None:
+    """A provider that refuses us waits for a person: nobody takes the campaign up by themselves."""
+    with pytest.raises(ProviderBlocked):
         async with seated(exchange, planned.id):
-            assert await abandoned(later(exchange, QUIET_SECONDS)) == []
-    if end in ("paused", "canceled"):
-        await campaigns.set_control(
-            exchange, planned.name, Control.PAUSE if end == "paused" else Control.CANCEL
-        )
-    if end == "finished":
-        await campaigns.send_rest(exchange, planned, stop=NEVER)
-        assert await campaigns.finish(exchange, planned.id)
-    assert await abandoned(later(exchange, 1000)) == []
+            raise ProviderBlocked("403")
+    assert (await held(exchange, planned.id)).control is Control.PAUSE
+
+
+async def test_a_seat_is_taken_when_it_comes_free(exchange: Exchange, planned: Planned) -> None:
+    """Whoever comes while a dead process's lease still runs answers for the campaign once that is over."""
+    now, ledger = exchange.clock(), exchange.store.ledger
+    assert await ledger.claim(planned.id, SEAT, "dead", now, now + 2)
+    async with seated(exchange, planned.id):
+        while (await held(exchange, planned.id)).held <= now + 2:
+            await asyncio.sleep(0.1)
+        assert (await held(exchange, planned.id)).attended(exchange.clock())
+    assert (await held(exchange, planned.id)).held <= exchange.clock()
+
+
+async def test_new_campaigns_are_looked_after_and_settled_ones_are_not_read(
+    exchange: Exchange, planned: Planned
+) -> None:
+    """All that are there when the look begins, then the new ones; one whose maker's clock is slow, too."""
+    looked = LookedAfter()
+    assert [one.id for one in await looked.look(exchange)] == [planned.id]
+    looked.settle(planned.id)
+    slow = replace(exchange, clock=lambda: exchange.clock() - 3600)
+    made = [await campaigns.plan(at, spec(name)) for at, name in ((exchange, "new"), (slow, "slow"))]
+    assert {one.id for one in await looked.look(exchange)} == {one.id for one in made}
+    very_slow = await campaigns.plan(replace(exchange, clock=lambda: exchange.clock() - 86_400), spec("old"))
+    assert very_slow.id not in {one.id for one in await looked.look(exchange)}
+    assert very_slow.id in {one.id for one in await looked.look(later(exchange, ALL_SECONDS + 1))}
+
+
+async def test_what_has_long_to_wait_gives_its_place_back(exchange: Exchange, ground: Ground) -> None:
+    """All that is left is parked for an hour, or another process has it: who has no patience is told when to
+    come again, and nobody waits in a worker's place."""
+    await enlist(exchange, ground, crowd(60))
+    found = await campaigns.plan(exchange, spec("patience"))
+    await campaigns.seal(exchange, found.id)
+    now, ledger = exchange.clock(), exchange.store.ledger
+    leases = [await ledger.claim(found.id, shard, "another", now, now + 30) for shard in range(found.shards)]
+    at = await campaigns.send_rest(exchange, found, stop=NEVER, patience=1)
+    assert at
+    for lease in leases:
+        assert lease
+        await ledger.release(lease, now + 3600)
+    assert await campaigns.send_rest(exchange, found, stop=NEVER, patience=60) == pytest.approx(now + 3600)
+    assert not ground.by_person()
 
 
 async def test_a_second_run_has_no_seat_and_works(
@@ -118,7 +187,7 @@ async def test_what_has_to_wait_holds_up_nobody(exchange: Exchange, ground: Grou
 
 
 async def test_parts_have_their_share_of_the_throttle(exchange: Exchange, ground: Ground) -> None:
-    """Two runs at a half each are together as fast as the campaign may be."""
+    """Two runs at a half each are together no faster than the campaign may be."""
     await enlist(exchange, ground, crowd(200))
     found = await campaigns.plan(exchange, spec("halves", per_second=100))
     await campaigns.seal(exchange, found.id)
@@ -128,130 +197,9 @@ async def test_parts_have_their_share_of_the_throttle(exchange: Exchange, ground
     ]
     begun = asyncio.get_running_loop().time()
     await asyncio.gather(*(campaigns.send_rest(exchange, one, stop=NEVER) for one in halves))
-    assert 1.6 < asyncio.get_running_loop().time() - begun < 6
+    assert asyncio.get_running_loop().time() - begun > 1.6
     assert set(ground.by_person().values()) == {1}
     assert len(ground.by_person()) == 200
-
-
-# -- the reconciler, against what Prefect would answer
-
-
-class Prefect:
-    """Answers as Prefect's API does, and keeps what it was asked for."""
-
-    def __init__(self, newest: str) -> None:
-        self.started: list[dict[str, Any]] = []
-        prefect = self
-
-        class Answers(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer({"id": "d1", "path": self.path})
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self.path.endswith("/flow_runs/filter"):
-                    return self._answer([{"state_type": newest, "id": "r0"}] if newest else [])
-                if "parameters" in body:  # not a run that dispatches, which is asked for besides
-                    prefect.started.append(body)
-                return self._answer({"id": "r1"})
-
-            def _answer(self, body: object) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        self.api = Api(f"http://127.0.0.1:{self.server.server_port}/api", "a:b")
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def prefect(request: pytest.FixtureRequest) -> Iterator[Prefect]:
-    """A Prefect whose newest run of the campaign is in the state of the parameter."""
-    answers = Prefect(getattr(request, "param", "CRASHED"))
-    yield answers
-    answers.server.shutdown()
-    answers.server.server_close()
-
-
-@pytest_asyncio.fixture
-async def dead(exchange: Exchange, planned: Planned) -> AsyncIterator[Exchange]:
-    """The exchange when its campaign's run has been dead for a while."""
-    async with seated(exchange, planned.id):
-        pass
-    yield later(exchange, QUIET_SECONDS + 1)
-
-
-async def test_it_is_started_again_once(dead: Exchange, planned: Planned, prefect: Prefect) -> None:
-    """An abandoned campaign gets one new run, with its own parameters, and not one at every look."""
-    reconciler = Reconciler(dead, prefect.api, say=lambda _: None)
-    for _ in range(3):
-        await reconciler.look()
-    (asked,) = prefect.started
-    assert asked["parameters"]["name"] == planned.name
-    assert asked["work_queue_name"] == "normal"
-    again = spec("seat").model_validate(asked["parameters"])
-    assert (await campaigns.plan(dead, again)).id == planned.id
-
-
-@pytest.mark.parametrize("prefect", ["CANCELLED"], indirect=True)
-async def test_a_cancel_after_death_counts(dead: Exchange, planned: Planned, prefect: Prefect) -> None:
-    """The operator cancels a run whose process is gone: the campaign is canceled, not started again."""
-    await Reconciler(dead, prefect.api, say=lambda _: None).look()
-    assert prefect.started == []
-    assert await dead.store.ledger.control(planned.id) is Control.CANCEL
-
-
-# -- a fallback that is missing
-
-
-@pytest_asyncio.fixture
-async def closed(exchange: Exchange, ground: Ground) -> AsyncIterator[Exchange]:
-    """The exchange an hour after a campaign was closed whose fallback nobody has scheduled."""
-    await enlist(exchange, ground, crowd(10))
-    found = await campaigns.plan(exchange, spec("closed", fallback=True))
-    await campaigns.seal(exchange, found.id)
-    await campaigns.send_rest(exchange, found, stop=NEVER)
-    assert await campaigns.finish(exchange, found.id)
-    yield later(exchange, 3600)
-
-
-@pytest.mark.parametrize("prefect", ["", "CRASHED"], indirect=True)
-async def test_a_missing_fallback_is_started_once(closed: Exchange, prefect: Prefect) -> None:
-    """The run that was to schedule it has died, or the fallback's own run has before it began: it is asked
-    for, under one key, and not at every look."""
-    for _ in range(3):
-        await Reconciler(closed, prefect.api, say=lambda _: None).look()
-    assert len(prefect.started) == 3  # each is a reconciler of its own; Prefect makes one run of a key
-    assert len({asked["idempotency_key"] for asked in prefect.started}) == 1
-    assert prefect.started[0]["parameters"] == {"campaign": "closed"}
-    reconciler = Reconciler(closed, prefect.api, say=lambda _: None)
-    for _ in range(3):
-        await reconciler.look()
-    assert len(prefect.started) == 4
-
-
-@pytest.mark.parametrize("prefect", ["SCHEDULED", "RUNNING", "CANCELLED", "FAILED"], indirect=True)
-async def test_a_fallback_that_has_a_run_is_left_to_it(closed: Exchange, prefect: Prefect) -> None:
-    """It waits for a worker, is at work, or a person has ended it or has to look at it: no second one."""
-    await Reconciler(closed, prefect.api, say=lambda _: None).look()
-    assert prefect.started == []
-
-
-async def test_a_fallback_that_has_begun_is_not_missed(closed: Exchange, prefect: Prefect) -> None:
-    """Nor is one whose time has not come, nor one of a campaign that has none."""
-    second = await campaigns.fallback_spec(closed, "closed")
-    assert second
-    early = replace(closed, clock=lambda: closed.clock() - 3500)
-    await Reconciler(early, prefect.api, say=lambda _: None).look()
-    await campaigns.plan(closed, second)
-    await Reconciler(closed, prefect.api, say=lambda _: None).look()
-    assert prefect.started == []
 
 
 async def test_a_fallback_is_due_when_everything_is_sent(exchange: Exchange, ground: Ground) -> None:
@@ -269,17 +217,6 @@ async def test_a_fallback_is_due_when_everything_is_sent(exchange: Exchange, gro
     assert (first.at.timestamp() - exchange.clock()) == pytest.approx(0, abs=60)
     await campaigns.set_control(exchange, "due", Control.CANCEL)
     assert await campaigns.fallback_due(exchange, "due") is None
-
-
-async def test_prefect_away_is_no_end(dead: Exchange, planned: Planned, prefect: Prefect) -> None:
-    """While Prefect cannot be asked nothing happens; at the next look it is asked again."""
-    said: list[str] = []
-    reconciler = Reconciler(dead, Api("http://127.0.0.1:9/api"), say=said.append)
-    await reconciler.look()
-    reconciler.api = prefect.api
-    await reconciler.look()
-    assert len(prefect.started) == 1
-    assert len([line for line in said if line.startswith("seat:")]) == 2
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "cassandra"])

@@ -10,12 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest_engine import NEVER, Ground, crowd, enlist, spec
+from conftest_engine import NEVER, Ground, brief, crowd, enlist, spec
+from machine_fixture import name_of_the_dead
+from waiting import until
 
 from msgxc import campaigns
 from msgxc.ledger import PLACES
 from msgxc.pacing import Throttle
-from msgxc.sharing import LEAST_SECONDS, LOOK_SECONDS, SLOWLY, Pace, fcm_quota
+from msgxc.sharing import SLOWLY, Pace, fcm_quota
 from msgxc.store.cassandra import CassandraSettings, CassandraStore
 from msgxc.store.ports import Store
 from msgxc.wiring import Exchange
@@ -59,11 +61,9 @@ async def test_whoever_comes_halves_and_whoever_goes_doubles(exchange: Exchange)
     assert one.throttle.per_second == 100
     assert await two.wait(1) == 0
     assert two.throttle.per_second == 50 * SLOWLY
-    await asyncio.sleep(4 * LOOK_SECONDS)
-    assert two.throttle.per_second == one.throttle.per_second == 50
+    await until(lambda: two.throttle.per_second == one.throttle.per_second == 50)
     await two.close()
-    await asyncio.sleep(2 * LOOK_SECONDS)
-    assert one.throttle.per_second == 100
+    await until(lambda: one.throttle.per_second == 100)
     await one.close()
 
 
@@ -82,16 +82,24 @@ async def test_a_dead_process_counts_until_its_lease_is_over(exchange: Exchange)
     await later.close()
 
 
+async def test_who_has_surely_died_counts_no_more(exchange: Exchange) -> None:
+    """Whoever comes after a process that was killed on this machine has its place, and the whole."""
+    group, now = uuid4(), exchange.clock()
+    assert await exchange.store.ledger.claim(group, PLACES[0], name_of_the_dead(), now, now + 1000)
+    one = pace(exchange, group)
+    await one.wait(1)
+    assert one._place
+    assert (one._place.shard, one.throttle.per_second) == (PLACES[0], 100)
+    await one.close()
+
+
 @pytest.mark.parametrize("many", [9, 20])
 async def test_many_processes(exchange: Exchange, many: int) -> None:
     """More than are looked at together: everybody's part is what the number of all makes it."""
     group = uuid4()
     paces = [pace(exchange, group) for _ in range(many)]
     await asyncio.gather(*(one.wait(1) for one in paces))
-    await asyncio.sleep(4 * LOOK_SECONDS)
-    parts = [one.throttle.per_second for one in paces]
-    assert sum(parts) <= 100.001
-    assert sum(parts) > 90
+    await until(lambda: 90 < sum(one.throttle.per_second for one in paces) <= 100.001)
     for one in paces:
         await one.close()
 
@@ -110,9 +118,9 @@ async def test_without_a_place_a_process_takes_the_least(exchange: Exchange) -> 
 async def test_a_place_that_is_not_used_is_given_up(exchange: Exchange) -> None:
     """A paused campaign holds nobody else back; when it goes on it takes a place again."""
     group = uuid4()
-    idle = pace(exchange, group)
+    idle = pace(replace(exchange, settings=brief(exchange.settings)), group)
     await idle.wait(1)
-    await asyncio.sleep(max(exchange.settings.lease_seconds, LEAST_SECONDS) + 2 * LOOK_SECONDS)
+    await until(lambda: idle._keeper is not None and idle._keeper.done())
     one = pace(exchange, group)
     await one.wait(1)
     assert one.throttle.per_second == 100

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from msgxc.campaign import CampaignSpec
+from msgxc.campaign import Audience, CampaignSpec, Everyone
 from msgxc.ledger import Campaign, Intent, Mark, Result, Window
 from msgxc.model import Channel, Device, Recipient
 
@@ -57,7 +57,12 @@ def person(uid: UUID | None = None) -> Recipient:
 
 def campaign(name: str = "", shards: int = 4) -> Campaign:
     """A campaign under a fresh id."""
-    spec = CampaignSpec(name=name or f"c-{uuid4()}", template="welcome", values={"greeting": WORDS[2]})
+    spec = CampaignSpec(
+        name=name or f"c-{uuid4()}",
+        template="welcome",
+        audience=Audience(to=Everyone()),
+        values={"greeting": WORDS[2]},
+    )
     return Campaign(id=uuid4(), spec=spec, shards=shards, created=START)
 
 

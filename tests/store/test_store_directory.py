@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from random import Random
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,7 @@ from store_samples import WORDS, at, device, gathered, person, uids
 
 from msgxc.expression import Condition
 from msgxc.model import Channel, Device, Recipient, Subscription, Thread
-from msgxc.store.ports import Store, Suppression
+from msgxc.store.ports import Store, Suppression, Wish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -38,6 +39,28 @@ async def test_an_empty_record_comes_back_empty(store: Store) -> None:
     someone = Recipient(uuid4())
     await store.directory.put([someone])
     assert await store.directory.get([someone.uid]) == {someone.uid: someone}
+
+
+async def test_last_seen_moves_forward_alone(store: Store) -> None:
+    """To the newest time, in whatever order; nothing else changes, and nobody comes into being."""
+    someone, nobody = structs.replace(person(), last_seen=None), uuid4()
+    await store.directory.put([someone])
+    times = [datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=n) for n in (60, 120, 90)]
+    for time in times:
+        await store.directory.seen({someone.uid: time, nobody: time})
+    assert await store.directory.get([someone.uid, nobody]) == {
+        someone.uid: structs.replace(someone, last_seen=times[1])
+    }
+
+
+async def test_whoever_is_erased_stays_so_when_they_were_seen_before(store: Store) -> None:
+    """It is written a little later that somebody was here."""
+    someone = person()
+    await store.directory.put([someone])
+    seen = datetime.now(UTC)
+    await store.directory.erase([someone.uid])
+    await store.directory.seen({someone.uid: seen})
+    assert await store.directory.get([someone.uid]) == {}
 
 
 async def test_the_later_write_replaces_everything(store: Store) -> None:
@@ -235,21 +258,54 @@ async def test_prune_never_wins_over_a_registration_at_the_same_time(store: Stor
 
 
 async def test_suppression_keeps_the_first_reason(store: Store) -> None:
-    """The first reason of an address stays; others are not suppressed; off the list is off."""
+    """The first reason of an address stays, whatever is wished there; others are not suppressed."""
     first, second, other = (uuid4().bytes for _ in range(3))
     await store.directory.suppress([Suppression(first, Channel.EMAIL, "bounce", at(0))])
     await store.directory.suppress(
         [
             Suppression(first, Channel.EMAIL, "complaint", at(9)),
-            Suppression(second, Channel.SMS, "stop", at(9)),
+            Suppression(second, Channel.SMS, "dead", at(9)),
         ]
     )
-    assert await store.directory.suppressed([first, second, other]) == {first: "bounce", second: "stop"}
-    for _ in range(2):
-        await store.directory.unsuppress([first, other])
-        assert await store.directory.suppressed([first, second, other]) == {second: "stop"}
-    await store.directory.suppress([Suppression(first, Channel.EMAIL, "complaint", at(0))])
-    assert await store.directory.suppressed([first]) == {first: "complaint"}
+    expected = {first: "bounce", second: "dead"}
+    assert await store.directory.suppressed([first, second, other]) == expected
+    for stop, time in ((True, at(98)), (False, at(99))):
+        await store.directory.wish([Wish(a, Channel.SMS, stop, time) for a in (first, other)])
+    assert await store.directory.suppressed([first, second, other]) == expected
+
+
+async def test_a_bounce_after_a_stop_outlives_a_start(store: Store) -> None:
+    """A number that stopped and then died is not alive because of a START."""
+    address = uuid4().bytes
+    await store.directory.wish([Wish(address, Channel.SMS, True, at(1))])
+    assert await store.directory.suppressed([address]) == {address: "stopped"}
+    await store.directory.suppress([Suppression(address, Channel.SMS, "dead", at(2))])
+    await store.directory.wish([Wish(address, Channel.SMS, False, at(3))])
+    assert await store.directory.suppressed([address]) == {address: "dead"}
+
+
+async def test_the_newest_wish_wins(store: Store) -> None:
+    """60 addresses, each with up to six wishes in any order, some repeated, alone or together: what was said
+    last holds, and of equal times the STOP."""
+    chance, calls = Random(11), list[list[Wish]]()
+    expected: dict[bytes, str] = {}
+    addresses = [uuid4().bytes for _ in range(60)]
+    for address in addresses:
+        said = [
+            Wish(address, Channel.SMS, chance.random() < 0.5, at(chance.randrange(5)))
+            for _ in range(chance.randint(0, 6))
+        ]
+        last = max((wish.at for wish in said), default=None)
+        if any(wish.stop and wish.at == last for wish in said):
+            expected[address] = "stopped"
+        again = said + chance.sample(said, len(said) // 2)
+        chance.shuffle(again)
+        half = chance.randint(0, len(again))
+        calls += [again[:half], again[half:]]
+    chance.shuffle(calls)
+    for some in calls:
+        await store.directory.wish(some)
+    assert await store.directory.suppressed(addresses) == expected
 
 
 async def test_suppression_of_many_and_of_none(store: Store) -> None:
@@ -259,5 +315,5 @@ async def test_suppression_of_many_and_of_none(store: Store) -> None:
     await store.directory.suppress(entries)
     assert len(await store.directory.suppressed([e.address for e in entries])) == 500
     await store.directory.suppress([])
-    await store.directory.unsuppress([])
+    await store.directory.wish([])
     assert await store.directory.suppressed([]) == {}

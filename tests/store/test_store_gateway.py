@@ -1,16 +1,16 @@
-"""The contract of store.gateway.Gateway, and of devices and choices in ports.Directory."""
+"""The contract of store.gateway.Gateway, and of devices in ports.Directory."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from msgspec import structs
 
-from msgxc.model import Channel, Device, Recipient
+from msgxc.model import Channel, Device
 from msgxc.store.gateway import News, Received
 from msgxc.store.ports import DEVICES, Store
 
@@ -24,6 +24,32 @@ def key() -> bytes:
 
 
 # -- idempotency
+
+
+async def test_whose_a_device_was_is_forgotten_with_it(store: Store) -> None:
+    """Pushed out by newer ones, or dead: somebody else who enlists it afterwards takes it from nobody."""
+    uid, other, name = uuid4(), uuid4(), uuid4().hex
+
+    def address_of(one: Device) -> bytes:
+        return one.token.encode()
+
+    for number in range(DEVICES + 5):
+        one = device(f"{name}-{number}", number)
+        await store.directory.enlist(uid, one, address_of(one), address_of)
+    assert len((await store.directory.get([uid]))[uid].devices) == DEVICES
+    for number in range(5):
+        gone = device(f"{name}-{number}", 100)
+        assert await store.directory.enlist(other, gone, address_of(gone), address_of) is None
+    dead = device(f"{name}-9", 9)
+    assert await store.directory.owner(address_of(dead)) == uid
+    assert await store.directory.prune(uid, dead.token, None, address_of(dead))
+    assert await store.directory.owner(address_of(dead)) is None
+    assert not await store.directory.prune(uid, dead.token, None, address_of(dead))
+    assert await store.directory.enlist(other, dead, address_of(dead), address_of) is None
+    theirs = device(f"{name}-10", 10)
+    assert await store.directory.enlist(other, theirs, address_of(theirs), address_of) == uid
+    assert not await store.directory.prune(uid, dead.token, None, address_of(dead))
+    assert await store.directory.enlist(uid, dead, address_of(dead), address_of) == other
 
 
 async def test_a_key_is_taken_once(store: Store) -> None:
@@ -63,12 +89,27 @@ async def test_the_later_revocation_holds(store: Store) -> None:
     """In whatever order they are written; names that are not there are left out."""
     one, two = f"jti:{uuid4()}", f"uid:{uuid4()}"
     for before in (NOW, NOW + 100, NOW + 50):
-        await store.gateway.revoke(one, before, NOW + 3600)
+        await store.gateway.revoke(one, before, NOW + 3600, NOW)
     found = await store.gateway.revoked([one, two])
     assert dict(found) == {one: pytest.approx(NOW + 100)}
     assert await store.gateway.revoked([]) == {}
     await store.gateway.tidy(NOW)
     assert one in await store.gateway.revoked([one])
+
+
+async def test_what_was_revoked_lately_is_told(store: Store) -> None:
+    """From a time on, over the hour, with the time at which it was said last; each name once."""
+    now = time.time()
+    names = old, again, new = [f"uid:{uuid4()}" for _ in range(3)]
+    for name, at in ((old, now - 7000), (again, now - 7000), (again, now - 1000), (new, now)):
+        await store.gateway.revoke(name, at, now + 3600, at)
+
+    async def since(at: float) -> dict[str, float]:
+        return {name: at for name, at in (await store.gateway.revoked_since(at)).items() if name in names}
+
+    assert await since(now - 5000) == {again: now - 1000, new: now}
+    assert set(await since(now - 7000)) == set(names)
+    assert await since(now + 1) == {}
 
 
 # -- the inbox
@@ -95,7 +136,7 @@ async def emptied(store: Store) -> list[Received]:
     everything: list[Received] = []
     while some := await store.gateway.inbox():
         everything += some
-        await store.gateway.merged(some)
+        await store.gateway.merged(some, NOW + 60)
     return everything
 
 
@@ -119,12 +160,32 @@ async def test_what_is_not_merged_is_handed_out_again(store: Store) -> None:
     await store.gateway.receive([one, two])
     assert {r.id for r in await store.gateway.inbox()} == {one.id, two.id}
     for _ in range(2):
-        await store.gateway.merged([one])
+        await store.gateway.merged([one], NOW + 60)
     assert [r.id for r in await store.gateway.inbox()] == [two.id]
     await emptied(store)
 
 
-# -- devices and choices
+async def test_what_was_merged_does_not_come_again(store: Store) -> None:
+    """A repetition of a receipt that was merged is none, hours later; others of the same request are."""
+    await emptied(store)
+    old, new = received(), received()
+    await store.gateway.receive([old])
+    await emptied(store)
+    await store.gateway.receive([replace(old, at=old.at + timedelta(hours=5)), new])
+    assert [one.id for one in await emptied(store)] == [new.id]
+
+
+async def test_a_wish_counts_from_when_it_came_first(store: Store) -> None:
+    """Sent again before it was merged, with a later time: the first time stays, once or twice."""
+    await emptied(store)
+    wish = replace(received(), news=News.STARTED, campaign=None, uid=None, delivery=None)
+    for seconds in (0, 30, 60):
+        await store.gateway.receive([replace(wish, at=wish.at + timedelta(seconds=seconds))])
+    found = [(one.id, one.at) for one in await emptied(store)]
+    assert set(found) == {(wish.id, wish.at)}
+
+
+# -- devices
 
 
 def device(token: str, seconds: int = 0) -> Device:
@@ -169,19 +230,3 @@ async def test_devices_of_one_person_are_bounded(store: Store) -> None:
     for number, name in enumerate(names):
         await store.directory.enlist(uid, device(name, number), name.encode())
     assert [d.token for d in await devices(store, uid)] == names[:2:-1]
-
-
-async def test_choosing_changes_nothing_else(store: Store) -> None:
-    """Consents and channels, of somebody who is there; nobody comes into being."""
-    person = Recipient(uuid4(), name="Ann", email="a@example.com", consents=frozenset({"marketing"}))
-    await store.directory.put([person])
-    assert await store.directory.choose(person.uid, {"product"}, frozenset({Channel.SMS}))
-    found = (await store.directory.get([person.uid]))[person.uid]
-    assert found == structs.replace(
-        person, consents=frozenset({"product"}), channels=frozenset({Channel.SMS})
-    )
-    assert await store.directory.choose(person.uid, (), None)
-    assert (await store.directory.get([person.uid]))[person.uid].channels is None
-    nobody = uuid4()
-    assert not await store.directory.choose(nobody, {"product"}, None)
-    assert nobody not in await store.directory.get([nobody])

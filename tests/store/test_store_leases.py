@@ -81,6 +81,23 @@ async def test_a_lease_that_never_was_is_not_renewed(ledger: Ledger) -> None:
     assert await ledger.unfinished(made_up.campaign, 0, 1) == {0: 0}
 
 
+async def test_who_holds_a_shard(ledger: Ledger) -> None:
+    """The leases as they stand, by shard, also those that have ended; not those let go of, finished, or of
+    other shards."""
+    campaign = uuid4()
+    leases = [await ledger.claim(campaign, shard, f"anna/{shard}", 100, 130) for shard in range(-2, 5)]
+    assert None not in leases
+    taken = [lease for lease in leases if lease]
+    await ledger.release(taken[1], 500)
+    await ledger.finish(taken[3])
+    renewed = await ledger.renew(taken[4], 100)
+    assert await ledger.held(campaign, -2, 4) == [taken[0], taken[2], renewed, taken[5]]
+    assert await ledger.held(campaign, -1, 0) == []
+    assert await ledger.held(uuid4(), 0, 4) == []
+    again = await ledger.claim(campaign, -1, "ben", 500, 530)
+    assert await ledger.held(campaign, -1, 0) == [again]
+
+
 async def test_release_parks_the_shard(ledger: Ledger) -> None:
     """Nobody claims it before `not_before`; then anybody, with a higher epoch."""
     lease = await _claimed(ledger)
@@ -91,6 +108,7 @@ async def test_release_parks_the_shard(ledger: Ledger) -> None:
     taken = await ledger.claim(lease.campaign, 3, "ben", 120, 150)
     assert taken is not None
     assert taken.epoch == 2
+    assert await ledger.renew(lease, 500) is None
 
 
 async def test_release_and_finish_are_fenced_by_the_epoch(ledger: Ledger) -> None:

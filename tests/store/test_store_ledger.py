@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import pairwise
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from store_samples import WORDS, at, campaign, gathered, result, uids, window
 
+from msgxc import ids
 from msgxc.errors import NotFound
 from msgxc.ledger import (
     NO_DELIVERY,
@@ -83,6 +85,53 @@ async def test_cancel_is_final(ledger: Ledger) -> None:
     stored = await ledger.campaign(made.id)
     assert stored is not None
     assert stored.control is Control.CANCEL
+
+
+async def test_what_was_restored_stands_still(ledger: Ledger) -> None:
+    """Under way or paused when a backup was made: no wish starts it, until it is resumed as what it is, or
+    canceled. Nothing else is resumed by that."""
+    for before in (Control.RUN, Control.PAUSE):
+        made = await ledger.create(campaign())
+        await ledger.set_control(made.id, before)
+        await ledger.resume_restored(made.id)
+        assert await ledger.control(made.id) is before
+        assert await ledger.set_control(made.id, Control.RESTORED) is Control.RESTORED
+        for wish in (Control.RUN, Control.PAUSE, Control.RESTORED):
+            assert await ledger.set_control(made.id, wish) is Control.RESTORED
+        await ledger.resume_restored(made.id)
+        assert await ledger.control(made.id) is Control.RUN
+        await ledger.set_control(made.id, Control.RESTORED)
+        assert await ledger.set_control(made.id, Control.CANCEL) is Control.CANCEL
+        await ledger.resume_restored(made.id)
+        assert await ledger.control(made.id) is Control.CANCEL
+
+
+async def test_a_wish_keeps_its_time(ledger: Ledger) -> None:
+    """When the operator wished something last stands beside it; a word without a time leaves that alone."""
+    made = await ledger.create(campaign())
+    for wish, moment in ((Control.PAUSE, at(1)), (Control.RUN, None), (Control.CANCEL, at(2))):
+        await ledger.set_control(made.id, wish, moment)
+        stored = await ledger.campaign(made.id)
+        assert stored == replace(made, control=wish, told=at(2) if wish is Control.CANCEL else at(1))
+    await ledger.set_control(made.id, Control.RUN, at(3))
+    assert (await ledger.campaign(made.id)) == replace(made, control=Control.CANCEL, told=at(2))
+
+
+async def test_new_campaigns_are_found_by_their_time(ledger: Ledger) -> None:
+    """Those that were created since a time, however many are older; never the campaign of a message."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    ages = {minutes: replace(campaign(), created=now - timedelta(minutes=minutes)) for minutes in (0, 1, 50)}
+    ages[3000] = replace(campaign(), created=now - timedelta(minutes=3000))
+    for one in ages.values():
+        await ledger.create(one)
+    of_message = replace(campaign(), id=ids.message_id(now.timestamp(), uuid4().bytes), created=now)
+    await ledger.create(of_message)
+    for since in (1, 60, 5000):
+        found = set(await ledger.created_since(now - timedelta(minutes=since)))
+        assert found & {one.id for one in ages.values()} == {
+            one.id for minutes, one in ages.items() if minutes <= since
+        }
+        assert of_message.id not in found
 
 
 async def test_an_unknown_campaign_is_not_sent(ledger: Ledger) -> None:
@@ -233,6 +282,21 @@ async def test_a_result_comes_back_whole(ledger: Ledger) -> None:
     for _ in range(2):
         await ledger.record(lease, [failed, failed])
         assert await ledger.rows(lease.campaign, lease.shard) == [merge(None, failed)]
+
+
+async def test_doubts_are_counted(ledger: Ledger) -> None:
+    """How often a delivery was in doubt comes back, beside its attempts; news of an older try changes
+    neither, whichever came first."""
+    lease, uid = await _leased(ledger), uuid4()
+    news = [
+        result(uid, Mark.LATER, 1, reason="timeout", attempt=2, doubts=1),
+        result(uid, Mark.ACCEPTED, 2, attempt=3, doubts=2),
+        result(uid, Mark.DELIVERED, 3),
+    ]
+    for one in (*news, *reversed(news)):
+        await ledger.record(lease, [one])
+    [row] = await ledger.rows(lease.campaign, lease.shard)
+    assert (row.attempt, row.doubts) == (3, 2)
 
 
 async def test_a_skip_stands_under_no_delivery(ledger: Ledger) -> None:

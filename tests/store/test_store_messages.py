@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from uuid import UUID, uuid4
 
 from store_samples import START, at, gathered, person, uids
 
 from msgxc import ids
-from msgxc.campaign import CampaignSpec
+from msgxc.campaign import Audience, CampaignSpec, Everyone
 from msgxc.ledger import Campaign, Seal
 from msgxc.messages.records import Item, Join, JoinState, Kind, Message, To
 from msgxc.model import Channel, Subscription, Thread, Urgency
@@ -106,6 +107,77 @@ async def test_history_is_paged_from_either_end(store: Store) -> None:
     assert await store.messages.history(uuid4()) == []
 
 
+async def test_a_page_of_what_people_see_passes_over_the_rest(store: Store) -> None:
+    """Backwards and forwards, over buckets that are hidden altogether, in the middle and at the ends: each
+    visible message once, in order; and they are counted alike."""
+    tid = uuid4()
+    said = [
+        message(tid, number * 4_000, scheduled=at(9) if number % 7 == 6 else None) for number in range(700)
+    ]
+    for one in said:
+        await store.messages.put(one, None)
+    gone = [one for number, one in enumerate(said) if number % 7 in (1, 2, 3) or 230 < number < 520]
+    for number, one in enumerate(gone):
+        note = {"canceled": at(1)} if number % 2 else {"recalled": at(1)}
+        await store.messages.note(tid, one.mid, **note)  # type: ignore[arg-type]
+    await store.messages.note(tid, mid(5), completed=at(1))  # a message that never was
+    seen = [one for one in said if one not in gone and not one.scheduled]
+    for limit in (1, 3, 50, 500):
+        forwards, after = list[Message](), UUID(int=0)
+        while page := await store.messages.history(tid, after=after, limit=limit, shown=True):
+            assert len(page) == limit or page[-1] == seen[-1]
+            forwards += page
+            after = page[-1].mid
+        assert forwards == seen
+        backwards, before = list[Message](), None
+        while page := await store.messages.history(tid, before, limit=limit, shown=True):
+            backwards += page
+            before = page[-1].mid
+        assert backwards == seen[::-1]
+    assert await store.messages.count_after(tid, None, 10_000) == len(seen)
+    assert await store.messages.count_after(tid, seen[20].mid, 100) == 100
+    assert await store.messages.count_after(tid, said[231].mid, 10_000) == sum(
+        m.mid > said[231].mid for m in seen
+    )
+
+
+async def test_what_waits_for_its_time_is_counted_by_sender(store: Store) -> None:
+    """In a thread and in all; twice is once; what is past its time, and what waits no longer, is not
+    counted."""
+    sender, tid, other, now = uuid4(), uuid4(), uuid4(), time.time()
+    first = mid()
+    assert await store.messages.plan(sender, tid, first, now + 900, now) == (1, 1)
+    assert await store.messages.plan(sender, tid, first, now + 900, now) == (1, 1)
+    assert await store.messages.plan(sender, tid, mid(), now + 2, now) == (2, 2)
+    assert await store.messages.plan(sender, other, mid(), now + 900, now) == (1, 3)
+    assert await store.messages.plan(uuid4(), tid, mid(), now + 900, now) == (1, 1)
+    await asyncio.sleep(3)
+    assert await store.messages.plan(sender, other, mid(), now + 900, now + 3) == (2, 3)
+    for _ in range(2):
+        await store.messages.unplan(sender, tid, first)
+    assert await store.messages.plan(sender, tid, mid(), now + 900, now + 3) == (1, 3)
+    await store.directory.erase([sender])
+    assert await store.messages.plan(sender, tid, mid(), now + 900, now + 3) == (1, 1)
+
+
+async def test_names_of_devices_are_bounded(store: Store) -> None:
+    """The first twenty of a person, over all threads; what others read is kept under one name, for all of
+    them; erasing forgets the names."""
+    uid, tids = uuid4(), [uuid4(), uuid4()]
+    for number in range(25):
+        await store.reads.mark(uid, tids[number % 2], mid(number), f"d{number}")
+    marks = await store.reads.of(uid)
+    assert sorted({name for devices in marks.values() for name in devices}) == [
+        "",
+        *sorted(f"d{n}" for n in range(20)),
+    ]
+    assert await store.reads.last([(tids[0], uid)]) == {uid: max(marks[tids[0]].values())}
+    await store.directory.erase([uid])
+    later = ids.message_id(time.time() + 60, uuid4().bytes[:8])  # a mark has the time of its message
+    await store.reads.mark(uid, tids[0], later, "d24")
+    assert set((await store.reads.of(uid))[tids[0]]) == {"d24"}
+
+
 async def test_messages_are_counted_up_to_a_limit(store: Store) -> None:
     """From the beginning, from a message, and no further than asked."""
     tid = uuid4()
@@ -115,6 +187,13 @@ async def test_messages_are_counted_up_to_a_limit(store: Store) -> None:
     assert await store.messages.count_after(tid, None, 100) == 3
     assert await store.messages.count_after(tid, said[0].mid, 100) == 2
     assert await store.messages.count_after(tid, None, 2) == 2
+    for days in (1, 2, 41):  # silent ones: for the app alone
+        await store.messages.put(
+            replace(message(tid, days * 86_400), text="", subject="", data={"a": "1"}), None
+        )
+    await store.messages.put(replace(message(tid, 81 * 86_400), text="", subject="s"), None)
+    assert await store.messages.count_after(tid, None, 100) == 4
+    assert await store.messages.count_after(tid, said[0].mid, 100) == 3
 
 
 async def test_copies_stand_in_threads_of_their_own(store: Store) -> None:
@@ -135,6 +214,16 @@ async def test_a_thread_can_be_forgotten(store: Store) -> None:
         await store.messages.forget(tid)
     assert await store.messages.history(tid) == []
     assert await store.messages.history(other.tid) == [other]
+
+
+async def test_everybody_in_messages_is_told(store: Store) -> None:
+    """Who said something, and whom something is for by name, in any thread."""
+    sender, *several = uids(4)
+    await store.messages.put(message(uuid4(), sender=sender), None)
+    await store.messages.put(message(uuid4(), to=To.PEOPLE, uids=tuple(several)), None)
+    await store.messages.put(message(uuid4()), None)
+    found = {uid async for page in store.messages.people() for uid in page}
+    assert {sender, *several} <= found
 
 
 async def test_a_read_mark_only_moves_forward(store: Store) -> None:
@@ -179,7 +268,7 @@ async def test_the_queue_is_in_order_of_urgency_then_age(store: Store) -> None:
 
 async def test_the_whole_queue_can_be_looked_at(store: Store) -> None:
     """A scan yields each item once, also what is not due, in batches."""
-    queue = [item(5e9 + n * 70, Urgency(1 + n % 4), tries=n, step="fallback") for n in range(9)]
+    queue = [item(5e9 + n * 70, Urgency(1 + n % 4), tries=n, step="fallback", turn=uuid4()) for n in range(9)]
     await store.triage.add(queue)
     found = [i for i in await gathered(store.triage.scan()) if i in queue]
     assert sorted(found, key=lambda i: i.tries) == queue
@@ -213,6 +302,15 @@ async def test_requests_are_found_from_both_sides(store: Store) -> None:
     assert await store.joins.of_person(uid) == []
 
 
+async def test_a_person_s_subscriptions_are_counted(store: Store) -> None:
+    """As many as there are, and no further than asked."""
+    uid = uuid4()
+    await store.threads.subscribe([Subscription(uuid4(), uid) for _ in range(30)])
+    assert await store.threads.count_of(uid, 100) == 30
+    assert await store.threads.count_of(uid, 10) == 10
+    assert await store.threads.count_of(uuid4(), 10) == 0
+
+
 async def test_a_person_s_subscriptions_are_listed(store: Store) -> None:
     """With their channels, and without the threads that they left."""
     uid = uuid4()
@@ -222,6 +320,19 @@ async def test_a_person_s_subscriptions_are_listed(store: Store) -> None:
     assert sorted(found, key=lambda s: s.tid) == sorted(some, key=lambda s: s.tid)
     await store.threads.unsubscribe(some[0].tid, [uid])
     assert await store.threads.of(uid) == [some[1]]
+
+
+async def test_the_size_of_a_thread_is_counted_up_to_a_limit(store: Store) -> None:
+    """As many as subscribe, and no more than asked for, over all buckets."""
+    tid = uuid4()
+    people = uids(400)
+    await store.threads.subscribe([Subscription(tid, uid) for uid in people])
+    await store.threads.subscribe([Subscription(uuid4(), people[0])])
+    assert await store.threads.size(tid, 1_000) == 400
+    assert await store.threads.size(tid, 100) == 100
+    assert await store.threads.size(uuid4(), 100) == 0
+    await store.threads.unsubscribe(tid, people[:150])
+    assert await store.threads.size(tid, 1_000) == 250
 
 
 async def test_erasing_forgets_what_was_read_and_asked(store: Store) -> None:
@@ -237,7 +348,7 @@ async def test_erasing_forgets_what_was_read_and_asked(store: Store) -> None:
 
 
 def _campaign(identity: UUID, count: int) -> Campaign:
-    spec = CampaignSpec(name=ids.message_name(identity), template="message")
+    spec = CampaignSpec(name=ids.message_name(identity), template="message", audience=Audience(to=Everyone()))
     return Campaign(identity, spec, 1, START, seal=Seal(count, 7))
 
 

@@ -17,6 +17,7 @@ from uuid import UUID, uuid1, uuid4
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from msgxc.gateway.app import create_app
@@ -49,9 +50,9 @@ def settings_of(home: Path, **more: Any) -> Settings:
 class Gateway:
     """A running gateway in this process, and its exchange."""
 
-    def __init__(self, exchange: Exchange, hub: Hub) -> None:
-        self.exchange = exchange
-        self.hub = hub
+    def __init__(self, exchange: Exchange, app: FastAPI) -> None:
+        self.exchange, self.app = exchange, app
+        self.hub: Hub = app.state.hub
         self.url = f"127.0.0.1:{exchange.settings.gateway_port}"
 
     async def person(self, *threads: UUID) -> tuple[UUID, str]:
@@ -89,7 +90,7 @@ async def serving(settings: Settings, **options: Any) -> AsyncIterator[Gateway]:
         while not server.started:
             await asyncio.sleep(0.01)
         try:
-            yield Gateway(exchange, app.state.hub)
+            yield Gateway(exchange, app)
         finally:
             server.should_exit = True
             await task
@@ -104,7 +105,7 @@ class Client:
     async def say(self, slug: str, **more: Any) -> None:
         await self.socket.send(json.dumps({"slug": slug, **more}))
 
-    async def next(self, slug: str = "", seconds: float = 30) -> dict[str, Any]:
+    async def next(self, slug: str = "", seconds: float = 60) -> dict[str, Any]:
         """The next frame; with a slug the next one of these, others are passed over."""
         async with asyncio.timeout(seconds):
             while True:
@@ -161,7 +162,7 @@ def process(settings: Settings, **env: str) -> Iterator[subprocess.Popen[bytes]]
     }
     with subprocess.Popen([sys.executable, "-m", "msgxc.gateway"], env=environment) as running:
         try:
-            _until(lambda: _answers(settings.gateway_port, running), 30)
+            _until(lambda: _answers(settings.gateway_port, running), 120)
             yield running
         finally:
             running.kill()

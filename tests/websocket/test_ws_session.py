@@ -11,6 +11,7 @@ from uuid import UUID, uuid1, uuid4
 import httpx
 import pytest
 from socket_world import Client, Gateway, clients, connected
+from waiting import until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from msgxc import ids
@@ -19,12 +20,13 @@ from msgxc.gateway.websocket import check_session
 from msgxc.messages import joining, publishing, reading
 from msgxc.messages.records import Draft, Principal, Role
 from msgxc.model import Channel, Outcome, Outgoing, Push, Target, Urgency
+from msgxc.privacy.erasure import erase
 from msgxc.providers.websocket import Websocket
 
 
 async def closed(client: Client) -> int:
     """The code with which the server hangs up."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.socket.recv()
@@ -117,7 +119,7 @@ async def test_message_reaches_everybody_who_listens(gateway: Gateway) -> None:
 
 
 async def test_closed_thread_is_for_its_subscribers(gateway: Gateway) -> None:
-    """Strangers are refused with a stable code; whoever leaves is sent away within the patrol's round."""
+    """Strangers are refused with a stable code; whoever leaves is sent away at once."""
     tid = await gateway.thread(open=False)
     uid, token = await gateway.person(tid)
     _, stranger = await gateway.person()
@@ -126,7 +128,6 @@ async def test_closed_thread_is_for_its_subscribers(gateway: Gateway) -> None:
         assert (await outside.listen(uuid4()))["code"] == "not_found"
         assert (await member.listen(tid))["ok"]
         await joining.unsubscribe(gateway.exchange, Principal(uid), tid)
-        await gateway.hub.fill(gateway.hub._feeds[f"thread.{tid}"])
         assert (await member.next("/api/v2/unsubscribe/thread"))["tid"] == str(tid)
         await gateway.publish(tid, "not for them")
         assert await member.silent()
@@ -316,12 +317,12 @@ def outgoing(uid: UUID) -> Outgoing:
 async def test_delivery_is_accepted_when_the_client_acknowledges_it(gateway: Gateway) -> None:
     """The websocket provider gets its answer from the client, not from the open socket."""
     uid, token = await gateway.person()
-    provider = Websocket(gateway.exchange.bus, acknowledge_seconds=0.5)
+    hasty, patient = (Websocket(gateway.exchange.bus, acknowledge_seconds=most) for most in (0.5, 600))
     async with clients(gateway.url, token, token) as (idle, awake):
-        unanswered = await provider.send([outgoing(uid)])
+        unanswered = await hasty.send([outgoing(uid)])
         assert unanswered[0].outcome is Outcome.REFUSED
         sent = outgoing(uid)
-        sending = asyncio.create_task(provider.send([sent]))
+        sending = asyncio.create_task(patient.send([sent]))
         frame = await awake.next("/person")
         while frame["id"] != str(sent.delivery):
             frame = await awake.next("/person")
@@ -329,9 +330,9 @@ async def test_delivery_is_accepted_when_the_client_acknowledges_it(gateway: Gat
         await awake.say("/api/v2/ack", id=frame["id"])
         assert (await sending)[0].outcome is Outcome.ACCEPTED
         assert (await idle.next("/person"))["slug"] == "/person"
-    started = time.monotonic()
-    assert (await provider.send([outgoing(uid)]))[0].outcome is Outcome.REFUSED
-    assert time.monotonic() - started < 0.4  # nobody is there: told at once
+    await until(lambda: gateway.hub.connections == 0)
+    async with asyncio.timeout(60):
+        assert (await patient.send([outgoing(uid)]))[0].outcome is Outcome.REFUSED  # nobody is there
 
 
 async def test_reading_is_what_the_client_says_and_nothing_else(gateway: Gateway) -> None:
@@ -367,12 +368,35 @@ async def test_presence_is_known_to_operators(gateway: Gateway) -> None:
             headers = {"Authorization": f"Bearer {as_whom}"}
             return await http.get(f"/api/v2/presence/{uid}", headers=headers)
 
-    assert (await asked(operator)).json() == {"connected": False, "online": 0, "active": False}
+    nobody = {"connected": False, "online": 0, "active": False, "last_seen": None}
+    assert (await asked(operator)).json() == nobody
     async with connected(gateway.url, token) as client:
-        assert (await asked(operator)).json() == {"connected": True, "online": 0, "active": False}
+        assert (await asked(operator)).json() == {**nobody, "connected": True}
         await client.ask("/ping", active=True)
         assert (await asked(operator)).json()["active"] is True
     assert (await asked(token)).status_code == 403
+
+
+async def test_last_seen_moves_while_somebody_is_connected(gateway: Gateway) -> None:
+    """When they come, with each check-in, and when they go: written for all together, soon."""
+    uid, token = await gateway.person()
+
+    async def seen() -> datetime | None:
+        await gateway.hub.note_seen()
+        return (await gateway.exchange.store.directory.get([uid]))[uid].last_seen
+
+    assert await seen() is None
+    async with connected(gateway.url, token) as client:
+        came = await seen()
+        assert came is not None
+        await client.ask("/ping")
+        checked_in = await seen()
+        assert checked_in is not None
+        assert checked_in > came
+    await until(lambda: gateway.hub.connections == 0)
+    left = await seen()
+    assert left is not None
+    assert left > checked_in
 
 
 async def test_wrong_frames_are_answered_and_cost_nothing(gateway: Gateway) -> None:
@@ -392,3 +416,15 @@ async def test_token_that_expires_closes_the_connection(gateway: Gateway) -> Non
     async with connected(gateway.url, gateway.token(uid, seconds=-8)) as client:
         assert (await client.next("/close"))["code"] == "token_expired"
         assert await closed(client) == 4401
+
+
+async def test_an_erased_person_is_hung_up_on(gateway: Gateway) -> None:
+    """Their open websocket ends at once, and their token opens no other one."""
+    uid, token = await gateway.person()
+    async with connected(gateway.url, additional_headers={"Authorization": f"Bearer {token}"}) as client:
+        await client.next()
+        await erase(gateway.exchange, uid)
+        assert await closed(client) == 4401
+    with pytest.raises(InvalidStatus):
+        async with connected(gateway.url, additional_headers={"Authorization": f"Bearer {token}"}):
+            pass

@@ -10,18 +10,22 @@ const FIRST_DELAY = 500, LONGEST_DELAY = 30_000; // ms before the socket is soug
 const PING = 25_000, PATIENCE = 10_000; // ms between check-ins; ms in which something has to come back
 const IDLE = 120_000; // ms without a key, a touch or a move: nobody is at the screen
 const OVERLAP = 15_000; // ms: what was seen in that time is named when a thread is resumed
+const LATER = 8; // as after so many tries: half a minute
 const KEPT = 400; // messages of a thread that are remembered
 const START = "00000000-0000-7000-8000-000000000000"; // before the first message
 
 export class Exchange extends EventTarget {
   // url: of the gateway. token: a text, or a function that answers a fresh one. vid: names this device.
+  // A token that was refused is never shown again: with a function the next one is asked for, now and then;
+  // with a text the state is "refused", until connect() is called after the page has set another `token`.
   constructor({ url = location.origin, token, vid = visitor() }) {
     super();
     this.url = url.replace(/\/$/, "");
     this.vid = vid;
     this.state = "offline"; // offline, connecting, online, refused
     this.uid = null;
-    this._token = token;
+    this.token = token;
+    this._refused = null; // the token that does not count
     this._threads = new Map(); // tid -> { last, seen }
     this._channels = new Set();
     this._waiting = new Map(); // ref -> { resolve, reject }
@@ -33,7 +37,7 @@ export class Exchange extends EventTarget {
   }
 
   connect() {
-    if (this._wanted) return;
+    if (this._wanted) return this._open();
     this._wanted = true;
     this._online = () => { this._tries = 0; this._open(); };
     globalThis.addEventListener("online", this._online);
@@ -79,7 +83,7 @@ export class Exchange extends EventTarget {
       try {
         return await this.post("/publish", { tid, msg, subject, opts: { data } }, { "Idempotency-Key": key });
       } catch (error) {
-        if (error.status && error.status !== 409 && error.status < 500 || tries >= 6) throw error;
+        if (error.status && ![409, 429].includes(error.status) && error.status < 500 || tries >= 6) throw error;
         await sleep(delay(tries));
       }
     }
@@ -112,31 +116,37 @@ export class Exchange extends EventTarget {
     return said;
   }
 
-  async _fresh() { return typeof this._token === "function" ? this._token() : this._token; }
+  async _fresh() { return typeof this.token === "function" ? this.token() : this.token; }
 
   // -- the socket
 
   async _open() {
     clearTimeout(this._timer);
-    if (!this._wanted || this._socket) return;
+    if (!this._wanted || this._socket || this._opening) return;
+    this._opening = true; // The token first: a socket without one takes others' place.
+    const token = await Promise.race([this._fresh().catch(() => null), sleep(PATIENCE)]);
+    this._opening = false;
+    if (!this._wanted) return;
+    if (!token) return this._again(this._tries++);
+    if (token === this._refused) {
+      this._become("refused");
+      return typeof this.token === "function" && this._again(LATER);
+    }
     this._become("connecting");
     const socket = new WebSocket(`${this.url.replace(/^http/, "ws")}/api/v2/connect/${encodeURIComponent(this.vid)}/${session()}`);
     this._socket = socket;
     const late = setTimeout(() => socket.close(), PATIENCE);
-    socket.onopen = async () => {
-      try {
-        const token = await this._fresh();
-        if (socket === this._socket) socket.send(JSON.stringify({ slug: "/api/v2/authenticate", token }));
-      } catch { socket.close(); }
-    };
+    socket.onopen = () => socket.send(JSON.stringify({ slug: "/api/v2/authenticate", token }));
     socket.onmessage = ({ data }) => {
       clearTimeout(late);
       this._heard = Date.now();
       this._frame(JSON.parse(data));
     };
-    socket.onclose = ({ code }) => {
+    socket.onclose = ({ code, reason }) => {
       clearTimeout(late);
-      if (socket === this._socket) this._lost(code);
+      if (socket !== this._socket) return;
+      if (code === 4401 && reason !== "token_missing") this._refused = token;
+      this._lost(code);
     };
   }
 
@@ -146,9 +156,12 @@ export class Exchange extends EventTarget {
     for (const { reject } of this._waiting.values()) reject(new Error("the connection was lost"));
     this._waiting.clear();
     this._become(this._wanted ? "connecting" : "offline");
-    if (!this._wanted) return;
-    const wait = delay(code === 4429 ? 8 : this._tries++);
-    this._timer = setTimeout(() => this._open(), wait);
+    if (this._wanted) this._again(code === 4429 || code === 1013 ? LATER : this._tries++);
+  }
+
+  _again(tries) {
+    clearTimeout(this._timer);
+    this._timer = setTimeout(() => this._open(), delay(tries));
   }
 
   async _welcome(frame) {
@@ -173,8 +186,13 @@ export class Exchange extends EventTarget {
       if (!thread) return;
       const since = thread.last && made(thread.last) - OVERLAP;
       const seen = [...thread.seen.keys()].filter((mid) => made(mid) >= since);
-      const answer = await this._ask("/api/v2/subscribe/thread", { tid, after: thread.last, seen });
-      more = answer.more === true;
+      try {
+        const answer = await this._ask("/api/v2/subscribe/thread", { tid, after: thread.last, seen });
+        more = answer.more === true;
+      } catch (error) {
+        if (!error.after) throw error;
+        await sleep(error.after * 1000 * (1 + Math.random() / 4)); // the quota of this minute is used up
+      }
     }
   }
 
@@ -204,7 +222,7 @@ export class Exchange extends EventTarget {
     const asked = this._waiting.get(frame.ref);
     if (asked) {
       this._waiting.delete(frame.ref);
-      return frame.ok ? asked.resolve(frame) : asked.reject(Object.assign(new Error(frame.msg), { code: frame.code }));
+      return frame.ok ? asked.resolve(frame) : asked.reject(Object.assign(new Error(frame.msg), { code: frame.code, after: frame.retry_after }));
     }
     const { slug } = frame;
     if (slug === "/api/v2/authenticate" && frame.ok) return this._welcome(frame);

@@ -52,18 +52,18 @@ async function enter({ name, token, tid, uid }) {
 
 function state(now) {
   $("state").dataset.state = now;
-  $("state").textContent = { online: "connected", connecting: "connecting …", offline: "offline" }[now];
+  $("state").textContent = { online: "connected", connecting: "connecting …", offline: "offline", refused: "not let in" }[now];
 }
 
 function show(tid, { mid, text, sender, opts, mine, tid: of }) {
-  const name = opts.name || (sender ? "Somebody" : "The exchange");
+  const name = sender ? named(opts) || "Somebody" : "The exchange";
   const item = document.createElement("li");
   item.dataset.mid = mid ?? "";
   item.classList.toggle("mine", mine);
   const who = `${sender}${name}`;
   if (who !== lastSender) {
     item.classList.add("first");
-    item.append(part("span", "who", name));
+    item.append(part("span", sender ? "who" : "who exchange", name));
   }
   lastSender = who;
   const time = part("time", "", clock.format(new Date(opts.created ?? Date.now())));
@@ -121,7 +121,7 @@ function compose(name, tid) {
 
 function typing({ name, opts, sender }) {
   if (name !== TYPING || sender === exchange.uid) return;
-  $("typing").textContent = `${opts.name ?? "Somebody"} is writing …`;
+  $("typing").textContent = `${named(opts) || "Somebody"} is writing …`;
   clearTimeout(clears);
   clears = setTimeout(() => ($("typing").textContent = "\u00a0"), 4000);
 }
@@ -156,6 +156,17 @@ function refused({ code, msg }) {
 function leave() {
   try { delete sessionStorage.demoGuest; } catch { /* private mode */ }
   location.reload();
+}
+
+// Anybody may write anything into `opts`: a name is a text.
+function named(opts) {
+  const name = typeof opts?.name === "string" ? opts.name.slice(0, 40) : "";
+  return reserved(name) ? "" : name;
+}
+
+// Nobody speaks as the exchange but the exchange, whose messages have no sender.
+function reserved(name) {
+  return name.normalize("NFKC").toLowerCase().replace(/[^\p{L}]/gu, "") === "theexchange";
 }
 
 function tell(text, problem = false) {

@@ -5,11 +5,12 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 
 self.addEventListener("push", (event) => {
   const push = read(event.data);
-  event.waitUntil(Promise.all([show(push), report(push.receipt, "delivered")]));
+  event.waitUntil(Promise.all([show(push), count(push.appBadge), report(push.receipt, "delivered")]));
 });
 
 self.addEventListener("notificationclick", (event) => {
-  const { url, receipt } = event.notification.data ?? {};
+  const { url: usual, urls, receipt } = event.notification.data ?? {};
+  const url = urls?.[event.action] ?? usual;
   event.notification.close();
   event.waitUntil(Promise.all([open(url), report(receipt, "clicked")]));
 });
@@ -28,10 +29,28 @@ function show(push) {
     body: push.title ? push.body : undefined,
     tag: push.tag, // a repeat takes the place of the first one
     image: safe(push.image),
-    icon: "/icon.svg",
-    badge: "/icon.svg",
-    data: { url: push.url, receipt: push.receipt, ...push.data },
+    icon: safe(push.icon) ?? "/icon.svg",
+    badge: safe(push.badge) ?? "/icon.svg",
+    actions: push.actions?.map(({ action, title, icon }) => ({ action, title, icon: safe(icon) })),
+    requireInteraction: push.requireInteraction,
+    renotify: push.renotify,
+    silent: push.silent,
+    vibrate: push.vibrate,
+    data: {
+      ...push.data,
+      url: push.url ?? push.data?.url,
+      urls: Object.fromEntries((push.actions ?? []).filter((one) => one.url).map((one) => [one.action, one.url])),
+      receipt: push.receipt, // ours last
+    },
   });
+}
+
+// The number on the app's icon, where the system has one.
+async function count(number) {
+  if (number === undefined) return;
+  try {
+    await self.navigator.setAppBadge?.(number);
+  } catch { /* not here */ }
 }
 
 // Only the web, and nothing that runs in our own origin.

@@ -15,11 +15,12 @@ from struct import Struct
 from typing import Any
 
 from cassandra.cqltypes import DateType, DoubleType, Int32Type, ListType, ShortType, UTF8Type, UUIDType
-from cassandra.query import BoundStatement, PreparedStatement
+from cassandra.query import UNSET_VALUE, BoundStatement, PreparedStatement
 
 Write = Callable[[Any], bytes]
 
 VERSION = 4  # of the protocol
+UNSET = UNSET_VALUE  # as a value: this column stays as it is
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _SHORT, _INT, _LONG, _DOUBLE = Struct(">h"), Struct(">i"), Struct(">q"), Struct(">d")
 
@@ -65,10 +66,12 @@ class Prepared:
         return cls(statement, tuple(writer(column.type) for column in statement.column_metadata))
 
     def bind(self, values: Sequence[object]) -> BoundStatement:
-        """The statement with all its values; None is null. Raises ValueError when their number is wrong."""
+        """The statement with all its values; None is null, UNSET leaves what is there. Raises ValueError when
+        their number is wrong."""
         bound = BoundStatement(self.statement)
         bound.values = [
-            None if value is None else write(value) for write, value in zip(self.write, values, strict=True)
+            None if value is None else value if value is UNSET else write(value)
+            for write, value in zip(self.write, values, strict=True)
         ]
         bound.raw_values = ()  # the driver shows them when it is asked for the statement's text
         return bound

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from msgspec import structs
+
 from msgxc.errors import StoreUnavailable
-from msgxc.model import Channel, Device, Recipient
+from msgxc.model import Device, Recipient
 from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
+from msgxc.store.cassandra.binding import UNSET
 from msgxc.store.cassandra.groups import CassandraCohorts, CassandraThreads
 from msgxc.store.cassandra.messages import forget_people
 from msgxc.store.cassandra.session import AT_ONCE, Session
 from msgxc.store.cassandra.times import instant, time_of
-from msgxc.store.ports import DEVICES, Suppression
+from msgxc.store.changes import FIELDS, Change
+from msgxc.store.choices import Choice, Choices, Said, lines
+from msgxc.store.ports import DEVICES, AddressOf, Suppression, Wish, nowhere
 
 if TYPE_CHECKING:
     from msgxc.expression import Condition, Narrowing
+
+STOPPED = "stopped"
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _values(recipient: Recipient) -> tuple[object, ...]:
@@ -43,8 +51,8 @@ def _values(recipient: Recipient) -> tuple[object, ...]:
 
 
 def _recipient(row: tuple[Any, ...]) -> Recipient:
-    uid, name, email, cell, lang, tz, channels, devices, consents, attributes, last_seen, created = row
-    return Recipient(
+    uid, name, email, cell, lang, tz, channels, devices, consents, attributes, last_seen, created = row[:12]
+    made = Recipient(
         uid=uid,
         name=name or "",
         email=email or "",
@@ -58,10 +66,25 @@ def _recipient(row: tuple[Any, ...]) -> Recipient:
         last_seen=time_of(last_seen),
         created=time_of(created),
     )
+    given, withdrawn = row[12:]
+    if not (given or withdrawn):
+        return made
+    chosen = _choices(given, withdrawn)
+    return structs.replace(
+        made, consents=chosen.consents(made.consents), channels=chosen.channels(made.channels)
+    )
+
+
+def _choices(given: Any, withdrawn: Any) -> Choices:
+    """From two maps of item -> time, either may be null."""
+    return Choices(
+        *({item: time_of(at) for item, at in (stored or {}).items()} for stored in (given, withdrawn))
+    )
 
 
 def _devices(stored: Any) -> tuple[Device, ...]:
-    """From a map of token -> (channel, place, registered, p256dh, auth), in the order of the places."""
+    """From a map of token -> (channel, place, registered, p256dh, auth), in the order of the places; of those
+    of one place the youngest first."""
     pairs = _pairs(stored)
     ordered = sorted(pairs, key=_place) if len(pairs) > 1 else pairs
     return tuple(
@@ -78,9 +101,9 @@ def _pairs(stored: Any) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _place(entry: tuple[str, Any]) -> int:
-    place: int = entry[1][1]
-    return place
+def _place(entry: tuple[str, Any]) -> tuple[int, float]:
+    _, place, registered, _, _ = entry[1]
+    return place, -time_of(registered).timestamp()
 
 
 def _narrowed(narrowing: Narrowing) -> tuple[str, list[object]]:
@@ -109,6 +132,58 @@ def _clause(condition: Condition) -> tuple[object, ...] | None:
     return None
 
 
+def _change_values(change: Change, devices: Any, last_seen: Any, given: Any) -> tuple[object, ...]:
+    """The values of cql.CHANGE for one person: what is stored now tells what is older, and is not written."""
+    fields = dict(change.fields)
+    if last_seen is not None and "last_seen" in fields and time_of(last_seen) > fields["last_seen"]:
+        del fields["last_seen"]
+    for name in ("last_seen", "created"):
+        if name in fields:
+            fields[name] = instant(fields[name])
+    if "channels" in fields:
+        fields["channels"] = records.spell_channels(fields["channels"])
+    known = {item: time_of(at) for item, at in (given or {}).items()}
+    agreed = {i: instant(at) for i, at in change.agreed.items() if at > known.get(i, _EVER)}
+    return (
+        *(fields.get(name, UNSET) for name in FIELDS),
+        {name: json.dumps(value, ensure_ascii=False) for name, value in change.attributes.items()} or UNSET,
+        _added(change.devices, _pairs(devices) if devices else []) or UNSET,
+        agreed or UNSET,
+        change.uid,
+    )
+
+
+def _added(devices: Sequence[Device], stored: list[tuple[str, Any]]) -> dict[str, tuple[object, ...]]:
+    """The devices that are new or younger than what is stored, each at the place of the first one that is not
+    younger: before that one, and after all others, though none of them is written."""
+    known, order = dict(stored), sorted(stored, key=_place)
+    written: dict[str, tuple[object, ...]] = {}
+    for d in devices:
+        held = known.get(d.token)
+        if held is not None and time_of(held[2]) > d.registered:
+            continue
+        others = [entry for token, entry in order if token != d.token]
+        older = [place for _, place, registered, *_ in others if time_of(registered) <= d.registered]
+        place = older[0] if older else others[-1][1] if others else 0
+        if d.token not in written or cast(datetime, written[d.token][2]) <= d.registered:
+            written[d.token] = (records.device_channel(d), place, instant(d.registered), d.p256dh, d.auth)
+    return written
+
+
+def _why(reason: str | None, since: Any, stopped: Any, started: Any) -> str:
+    """Why an address is suppressed; "" when it is not. Before there were wishes a STOP was a reason."""
+    if reason and reason != STOPPED:
+        return reason
+    if reason:
+        stopped = max(since, stopped or since)
+    return STOPPED if stopped and (started is None or started <= stopped) else ""
+
+
+def _microseconds(at: datetime) -> int:
+    """A time as a write's."""
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 class CassandraDirectory:
     """See ports.Directory."""
 
@@ -121,6 +196,22 @@ class CassandraDirectory:
         last = {recipient.uid: recipient for recipient in recipients}  # one request has one time for all
         parts = [[_values(recipient)] for recipient in last.values()]
         await self._session.partitions(cql.PUT_RECIPIENT, parts, together=5)
+
+    async def change(self, changes: Sequence[Change]) -> None:
+        """Only cells of the fields that are named are written, so nothing has to be read for them. Devices
+        are read for their places: one that is known and younger is left alone. The others keep theirs."""
+        if not changes:
+            return
+        people: dict[UUID, tuple[Any, Any, Any]] = {}
+        for some in records.batches([change.uid for change in changes], AT_ONCE):
+            rows = await self._session.rows(cql.GET_KNOWN, some)
+            people.update((uid, (devices, last_seen, given)) for uid, devices, last_seen, given in rows)
+        appearing = [[(c.uid, instant(c.created))] for c in changes if c.uid not in people]
+        await self._session.partitions(cql.APPEAR, appearing)
+        parts = [[_change_values(change, *people.get(change.uid, (None, None, None)))] for change in changes]
+        await self._session.partitions(cql.CHANGE, parts, together=5)
+        dropped = [[(frozenset(change.dropped), change.uid)] for change in changes if change.dropped]
+        await self._session.partitions(cql.DROP_GIVEN, dropped)
 
     async def get(self, uids: Collection[UUID]) -> dict[UUID, Recipient]:
         chunks = [(some,) for some in records.batches(uids, AT_ONCE)]
@@ -145,8 +236,29 @@ class CassandraDirectory:
         await self._threads.leave_all(uids)
         await forget_people(self._session, uids)
         await self._session.partitions(cql.ERASE_RECIPIENT, [[(uid,)] for uid in uids])
+        for statement in cql.ERASE_UNDER_UID:
+            await self._session.partitions(statement, [[(uid,)] for uid in uids])
+        await self._disown(frozenset(uids))
 
-    async def prune(self, uid: UUID, token: str, dead_since: datetime | None) -> bool:
+    async def _disown(self, uids: Collection[UUID]) -> None:
+        """Owners of devices stand by the device's hash, so all are read; by compare-and-set, as they were
+        written: whoever enlisted it meanwhile keeps it."""
+        async for page in self._session.scan(cql.SCAN_OWNERS):
+            for address, owner in page:
+                if owner in uids:
+                    await self._session.settle(cql.DISOWN, address, owner)
+
+    async def bury(self, people: Collection[bytes], at: datetime) -> None:
+        await self._session.partitions(cql.BURY, [[(mark, instant(at))] for mark in people])
+
+    async def unbury(self, people: Collection[bytes]) -> None:
+        await self._session.partitions(cql.UNBURY, [[(mark,)] for mark in people])
+
+    async def buried(self, people: Collection[bytes]) -> set[bytes]:
+        chunks = [(some,) for some in records.batches(people, AT_ONCE)]
+        return {row[0] for rows in await self._session.each(cql.BURIED, chunks) for row in rows}
+
+    async def prune(self, uid: UUID, token: str, dead_since: datetime | None, address: bytes = b"") -> bool:
         """The deletion carries the time at which the device that was read was written: a registration that
         comes in between is younger, so it stays, whichever of the two arrives first."""
         rows = await self._session.rows(cql.GET_DEVICE, token, token, uid)
@@ -154,9 +266,13 @@ class CassandraDirectory:
         if device is None or (dead_since is not None and time_of(device.registered) > instant(dead_since)):
             return False
         await self._session.rows(cql.PRUNE_DEVICE, token, written, uid)
+        if address:
+            await self._session.settle(cql.DISOWN, address, uid)
         return True
 
-    async def enlist(self, uid: UUID, device: Device, address: bytes) -> UUID | None:
+    async def enlist(
+        self, uid: UUID, device: Device, address: bytes, address_of: AddressOf = nowhere
+    ) -> UUID | None:
         channel, seen = records.device_channel(device), instant(device.registered)
         before = await self._take(uid, address)
         if before:
@@ -170,7 +286,7 @@ class CassandraDirectory:
             await self._session.rows(cql.APPEAR, uid, seen)
         await self._session.rows(cql.ENLIST, {device.token: entry}, seen, uid)
         for old in others[DEVICES - 1 :]:
-            await self.prune(uid, old.token, None)
+            await self.prune(uid, old.token, None, address_of(old))
         return before
 
     async def _take(self, uid: UUID, address: bytes) -> UUID | None:
@@ -185,22 +301,61 @@ class CassandraDirectory:
                 return before
         raise StoreUnavailable("Cassandra did not say whose the device is now")
 
-    async def choose(
-        self, uid: UUID, consents: Collection[str], channels: Collection[Channel] | None
-    ) -> bool:
+    async def seen(self, people: Mapping[UUID, datetime]) -> None:
+        for some in records.batches(people, AT_ONCE):
+            known = {uid: last for uid, _, last, _ in await self._session.rows(cql.GET_KNOWN, some)}
+            later = [
+                [(int(people[uid].timestamp() * 1e6), instant(people[uid]), uid)]
+                for uid, last in known.items()
+                if last is None or time_of(last) < people[uid]
+            ]
+            await self._session.partitions(cql.SEEN, later)
+
+    async def owner(self, address: bytes) -> UUID | None:
+        rows = await self._session.rows(cql.OWNER, address)
+        return rows[0][0] if rows else None
+
+    async def choose(self, uid: UUID, choice: Choice) -> bool:
+        """The log first: what is in it and was not done has not been answered."""
         if uid not in await self.get([uid]):
             return False
-        await self._session.rows(cql.CHOOSE, frozenset(consents), records.spell_channels(channels), uid)
-        return True
+        await self._say(uid, lines(choice))
+        at = instant(choice.at)
+        given, withdrawn = dict.fromkeys(choice.given, at), dict.fromkeys(choice.withdrawn, at)
+        done = await self._session.settle(cql.CHOOSE, given, withdrawn, uid)
+        if not done:  # erased meanwhile
+            await self._session.rows(cql.ERASE_UNDER_UID[0], uid)
+        return done
+
+    async def ask(self, uid: UUID, choice: Choice) -> None:
+        await self._say(uid, lines(choice, "asked"))
+
+    async def _say(self, uid: UUID, said: Sequence[Said]) -> None:
+        values = [(uid, instant(s.at), s.item, s.act, s.how, s.link) for s in said]
+        await self._session.partitions(cql.SAY, [values])
+
+    async def choices(self, uids: Collection[UUID]) -> dict[UUID, Choices]:
+        chunks = [(some,) for some in records.batches(uids, AT_ONCE)]
+        answers = await self._session.each(cql.CHOICES, chunks)
+        return {
+            uid: _choices(given, taken) for rows in answers for uid, given, taken in rows if given or taken
+        }
+
+    async def said(self, uid: UUID) -> list[Said]:
+        rows = await self._session.rows(cql.SAID, uid)
+        return [Said(time_of(at), *rest) for at, *rest in rows]
 
     async def suppress(self, entries: Sequence[Suppression]) -> None:
-        values = [(e.address, e.channel, e.reason, instant(e.since)) for e in entries]
+        values = [(e.channel, e.reason, instant(e.since), e.address) for e in entries]
         await self._session.change_each(cql.SUPPRESS, values)
 
-    async def unsuppress(self, addresses: Collection[bytes]) -> None:
-        await self._session.change_each(cql.UNSUPPRESS, [(address,) for address in addresses])
+    async def wish(self, wishes: Sequence[Wish]) -> None:
+        for stop, statement in cql.WISH.items():
+            parts = [[(_microseconds(w.at), instant(w.at), w.address)] for w in wishes if w.stop is stop]
+            await self._session.partitions(statement, parts)
 
     async def suppressed(self, addresses: Collection[bytes]) -> dict[bytes, str]:
         chunks = [(some,) for some in records.batches(addresses, AT_ONCE)]
         answers = await self._session.each(cql.SUPPRESSED, chunks)
-        return {address: reason for rows in answers for address, reason in rows}
+        known = {address: _why(*rest) for rows in answers for address, *rest in rows}
+        return {address: why for address, why in known.items() if why}

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from math import ceil
 from uuid import UUID
 
 from msgxc.errors import StoreUnavailable
-from msgxc.store.cassandra.session import Session
-from msgxc.store.gateway import INBOX_PAGE, Received, Reserved
+from msgxc.store.cassandra.session import AT_ONCE, Session
+from msgxc.store.cassandra.times import instant, time_of
+from msgxc.store.gateway import INBOX_PAGE, WISHES, Received, Reserved
 from msgxc.store.receipts import read_receipt, spell_receipt
+from msgxc.store.records import batches
 
 BUCKETS = 4
+WISH_SECONDS = 400 * 86_400  # that the first time of a wish is kept
+HOUR, LATELY = 3_600.0, 86_400.0  # seconds: a partition of what is new, and for how long it is
 SETTLED = 5  # minutes after which nobody writes into a slot any more
 
 #: Take a key; a compare-and-set. Forgotten by itself.
@@ -27,6 +32,9 @@ ANSWERED = "UPDATE {ks}.idempotency USING TTL ? SET answer = ?, digest = ? WHERE
 RELEASE = "DELETE FROM {ks}.idempotency WHERE key = ? IF answer = null"
 #: The write time is the time in question, so that the later one holds.
 REVOKE = "INSERT INTO {ks}.revocations (name, before) VALUES (?,?) USING TTL ? AND TIMESTAMP ?"
+#: It is new: for an hour's partition.
+REVOKED_NOW = "INSERT INTO {ks}.revoked_lately (hour, at, name) VALUES (?,?,?)"
+REVOKED_SINCE = "SELECT name, at FROM {ks}.revoked_lately WHERE hour = ? AND at >= ?"
 REVOKED = "SELECT name, before FROM {ks}.revocations WHERE name IN ?"
 #: Say that a minute holds something; before the receipt is written.
 NOTE_SLOT = "INSERT INTO {ks}.inbox_slots (one, slot) VALUES (true, ?)"
@@ -35,6 +43,12 @@ FORGET_SLOT = "DELETE FROM {ks}.inbox_slots WHERE one = true AND slot = ?"
 RECEIVE = "INSERT INTO {ks}.inbox (slot, bucket, id, record) VALUES (?,?,?,?)"
 #: Some receipts of a minute.
 INBOX = "SELECT id, record FROM {ks}.inbox WHERE slot = ? AND bucket = ? LIMIT ?"
+#: When a wish came in first: by compare-and-set, so that it counts from there however often it comes.
+FIRST = "INSERT INTO {ks}.receipts_seen (id, at) VALUES (?,?) IF NOT EXISTS USING TTL ?"
+KNOWN = "SELECT at, done FROM {ks}.receipts_seen WHERE id = ?"
+#: Remember what was merged; which of some were.
+SEEN = "INSERT INTO {ks}.receipts_seen (id, done) VALUES (?,true) USING TTL ?"
+WHICH_SEEN = "SELECT id, done FROM {ks}.receipts_seen WHERE id IN ?"
 MERGED = "DELETE FROM {ks}.inbox WHERE slot = ? AND bucket = ? AND id = ?"
 
 
@@ -73,14 +87,21 @@ class CassandraGateway:
 
     # -- revocations
 
-    async def revoke(self, name: str, before: float, until: float) -> None:
+    async def revoke(self, name: str, before: float, until: float, at: float) -> None:
         stamp, seconds = int(min(before, 2**33) * 1e6), _seconds(until - time.time())
-        await self._session.rows(REVOKE, name, before, seconds, stamp)
+        held = name, before, seconds, stamp
+        await self._session.together([(REVOKE, held), (REVOKED_NOW, (int(at // HOUR), at, name))])
 
     async def revoked(self, names: Collection[str]) -> dict[str, float]:
         if not names:
             return {}
         return dict(await self._session.rows(REVOKED, list(names)))
+
+    async def revoked_since(self, at: float) -> dict[str, float]:
+        now = time.time()
+        hours = range(int(max(at, now - LATELY) // HOUR), int(now // HOUR) + 2)  # a clock may be ahead
+        answers = await self._session.each(REVOKED_SINCE, [(hour, at) for hour in hours])
+        return {name: said for rows in answers for name, said in rows}
 
     # -- the inbox
 
@@ -89,11 +110,23 @@ class CassandraGateway:
         if slot != self._noted:
             await self._session.rows(NOTE_SLOT, slot)
             self._noted = slot
+        chunks = [(some,) for some in batches([receipt.id for receipt in receipts], AT_ONCE)]
+        seen = {row[0] for rows in await self._session.each(WHICH_SEEN, chunks) for row in rows if row[1]}
         parts: dict[int, list[tuple[object, ...]]] = {}
-        for receipt in receipts:
+        for received in receipts:
+            if received.id in seen:
+                continue
+            receipt = await self._first(received) if received.news in WISHES else received
             bucket = receipt.id.int % BUCKETS
             parts.setdefault(bucket, []).append((slot, bucket, receipt.id, spell_receipt(receipt)))
         await self._session.partitions(RECEIVE, parts.values())
+
+    async def _first(self, wish: Received) -> Received:
+        """The wish with the time at which it came in first."""
+        if await self._session.settle(FIRST, wish.id, instant(wish.at), WISH_SECONDS):
+            return wish
+        rows = await self._session.serial(KNOWN, wish.id)
+        return replace(wish, at=time_of(rows[0][0])) if rows and rows[0][0] else wish
 
     async def inbox(self) -> list[Received]:
         found: list[Received] = []
@@ -113,7 +146,9 @@ class CassandraGateway:
         answers = await self._session.each(INBOX, keys)
         return [read_receipt(identity, record) for rows in answers for identity, record in rows]
 
-    async def merged(self, receipts: Collection[Received]) -> None:
+    async def merged(self, receipts: Collection[Received], until: float) -> None:
+        seconds = _seconds(until - time.time())
+        await self._session.partitions(SEEN, [[(receipt.id, seconds)] for receipt in receipts])
         keys = [(self._found[r.id], r.id.int % BUCKETS, r.id) for r in receipts if r.id in self._found]
         parts: dict[tuple[object, object], list[tuple[object, ...]]] = {}
         for key in keys:

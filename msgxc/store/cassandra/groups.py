@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -10,6 +11,7 @@ from zlib import crc32
 from msgxc.model import Channel, Subscription, Thread, Urgency
 from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
+from msgxc.store.cassandra.binding import UNSET
 from msgxc.store.cassandra.session import Rows, Session
 
 BUCKETS = 16  # Written into the partition keys: never changed.
@@ -87,6 +89,13 @@ class CassandraCohorts:
         return [name for (name,) in await self._session.rows(cql.COHORTS)]
 
 
+#: The fields of a thread, in the order of its columns.
+_FIELDS = (
+    *("tid", "name", "owner", "open", "open_to_publish", "channels", "fallback", "child_channels", "urgency"),
+    *("archived", "admins", "publishers", "system", "ephemeral", "template"),
+)
+
+
 def _values(thread: Thread) -> tuple[object, ...]:
     return (
         thread.tid,
@@ -131,6 +140,11 @@ def _thread(row: tuple[Any, ...]) -> Thread:
     )
 
 
+def _held(channels: str | None, without: Collection[str] | None) -> frozenset[Channel] | None:
+    """A subscriber's channels, but for those that they took back."""
+    return records.read_held(channels, " ".join(sorted(without or ())))
+
+
 class CassandraThreads:
     """See ports.Threads."""
 
@@ -143,6 +157,12 @@ class CassandraThreads:
     async def get(self, tid: UUID) -> Thread | None:
         rows = await self._session.rows(cql.GET_THREAD, tid)
         return _thread(rows[0]) if rows else None
+
+    async def change(self, tid: UUID, fields: Mapping[str, Any]) -> None:
+        """Only the columns that are named are written."""
+        said = {"tid", *fields}
+        whole = zip(_FIELDS, _values(replace(Thread(tid), **fields)), strict=True)
+        await self._session.rows(cql.PUT_THREAD, *(value if name in said else UNSET for name, value in whole))
 
     async def scan(self) -> AsyncIterator[list[Thread]]:
         async for page in self._session.scan(cql.SCAN_THREADS):
@@ -157,6 +177,29 @@ class CassandraThreads:
             parts.setdefault(key, []).append((*key, s.uid, records.spell_channels(s.channels)))
         await self._session.partitions(cql.SUBSCRIBE, parts.values())
 
+    async def enter(self, subscriptions: Sequence[Subscription]) -> None:
+        last = {(s.uid, s.tid): s for s in subscriptions}
+        await self._session.partitions(cql.NOTE_THREAD, [[key] for key in last])
+        parts: dict[tuple[UUID, int], list[tuple[object, ...]]] = {}
+        for s in last.values():
+            key, told = (s.tid, bucket_of(s.uid)), records.spell_channels(s.channels)
+            parts.setdefault(key, []).append((*key, s.uid, UNSET if told is None else told))
+        await self._session.partitions(cql.ENTER, parts.values())
+
+    async def leave(self, tid: UUID, uid: UUID, channels: Collection[Channel]) -> bool:
+        named = frozenset(map(str, channels))
+        return await self._session.settle(cql.LEAVE, named, tid, bucket_of(uid), uid)
+
+    async def dismiss(self, uid: UUID) -> int:
+        count = 0
+        async for page in self.scan():
+            for thread in page:
+                if uid == thread.owner or uid in thread.admins | thread.publishers:
+                    count, left = count + 1, thread.without(uid)
+                    staff = left.owner, left.admins, left.publishers
+                    await self._session.rows(cql.PUT_STAFF, *staff, left.tid)
+        return count
+
     async def unsubscribe(self, tid: UUID, uids: Collection[UUID]) -> None:
         parts = [[(tid, bucket, uid) for uid in mine] for bucket, mine in _by_bucket(uids).items()]
         await self._session.partitions(cql.UNSUBSCRIBE, parts)
@@ -164,19 +207,28 @@ class CassandraThreads:
 
     async def subscriptions(self, tid: UUID, uids: Collection[UUID]) -> dict[UUID, Subscription]:
         rows = await _among(self._session, cql.SUBSCRIPTIONS, tid, uids)
-        return {uid: Subscription(tid, uid, records.read_channels(channels)) for uid, channels in rows}
+        return {uid: Subscription(tid, uid, _held(*held)) for uid, *held in rows}
 
     def subscribers(self, tid: UUID) -> AsyncIterator[list[UUID]]:
         return _uids(self._session, cql.SCAN_SUBSCRIBERS, tid)
+
+    async def count_of(self, uid: UUID, most: int) -> int:
+        return len(await self._session.rows(cql.SOME_THREADS_OF, uid, most))
+
+    async def size(self, tid: UUID, most: int) -> int:
+        """No bucket holds twice its share, unless there are few: none is read further than that."""
+        share = most * 2 // BUCKETS + 50
+        found = await self._session.each(
+            cql.SOME_SUBSCRIBERS, [(tid, bucket, min(share, most)) for bucket in range(BUCKETS)]
+        )
+        return min(sum(len(rows) for rows in found), most)
 
     async def of(self, uid: UUID) -> list[Subscription]:
         threads = [tid for (tid,) in await self._session.rows(cql.THREADS_OF, uid)]
         keys = [(tid, bucket_of(uid), uid) for tid in threads]
         found = await self._session.each(cql.SUBSCRIPTION, keys)
         return [
-            Subscription(tid, uid, records.read_channels(rows[0][0]))
-            for tid, rows in zip(threads, found, strict=True)
-            if rows
+            Subscription(tid, uid, _held(*rows[0])) for tid, rows in zip(threads, found, strict=True) if rows
         ]
 
     async def leave_all(self, uids: Collection[UUID]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from time import time_ns
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,10 +40,11 @@ from msgxc.store.cassandra.times import instant, time_of
 from msgxc.store.cassandra.together import Together
 
 _MARKS = {str(mark): mark for mark in Mark}
+KEPT_DAYS = 31  # campaigns_by_day forgets what is older
 
 
 def _campaign(row: tuple[Any, ...]) -> Campaign:
-    identity, spec, shards, created, control, count, digest, finished = row
+    identity, spec, shards, created, control, count, digest, finished, told = row
     return Campaign(
         id=identity,
         spec=records.read_spec(spec),
@@ -52,6 +53,7 @@ def _campaign(row: tuple[Any, ...]) -> Campaign:
         control=Control(control),
         seal=None if count is None else Seal(count, digest),
         finished=time_of(finished),
+        told=time_of(told),
     )
 
 
@@ -63,16 +65,17 @@ def _of(statement: str, campaign: UUID) -> str:
 def _values(campaign: UUID, shard: int, r: Result) -> tuple[object, ...]:
     """What cql.RECORD takes."""
     first = campaign, shard, r.uid, r.delivery, r.mark, instant(r.at), r.channel or ""
-    return *first, r.reason, r.code, r.ref, r.attempt
+    return *first, r.reason, r.code, r.ref, records.pack_tries(r)
 
 
 def _plain(campaign: UUID, shard: int, r: Result) -> tuple[object, ...]:
     """What cql.RECORD_PLAIN takes."""
-    return campaign, shard, r.uid, r.delivery, r.mark, instant(r.at), r.channel or "", r.ref, r.attempt
+    first = campaign, shard, r.uid, r.delivery, r.mark, instant(r.at), r.channel or ""
+    return *first, r.ref, records.pack_tries(r)
 
 
 def _result(row: tuple[Any, ...]) -> Result:
-    uid, delivery, mark, at, channel, reason, code, ref, attempt = row
+    uid, delivery, mark, at, channel, reason, code, ref, tries = row
     return Result(
         uid=uid,
         delivery=delivery,
@@ -82,7 +85,8 @@ def _result(row: tuple[Any, ...]) -> Result:
         reason=reason or "",
         code=code or "",
         ref=ref,
-        attempt=attempt,
+        attempt=tries & 255,
+        doubts=tries >> 8,
     )
 
 
@@ -110,6 +114,8 @@ class CassandraLedger:
 
     async def create(self, campaign: Campaign) -> Campaign:
         spec, created = records.spell_spec(campaign.spec), instant(campaign.created)
+        if not ids.is_message(campaign.id):
+            await self._session.rows(cql.NOTE_CREATED, created.astimezone(UTC).date(), created, campaign.id)
         statement = _of(cql.CREATE_CAMPAIGN, campaign.id)
         await self._session.change(statement, campaign.id, spec, campaign.shards, created, campaign.control)
         return await self._decided(campaign.id, StoreUnavailable("Cassandra did not keep the campaign"))
@@ -160,13 +166,28 @@ class CassandraLedger:
         rows = await self._session.rows(_of(cql.GET_CONTROL, campaign), campaign)
         return Control(rows[0][0]) if rows else Control.CANCEL
 
-    async def set_control(self, campaign: UUID, control: Control) -> Control:
-        applied = await self._session.change(_of(cql.SET_CONTROL, campaign), control, campaign)
+    async def created_since(self, at: datetime) -> list[UUID]:
+        """A day is a partition; one day more than today's, for a machine whose clock is ahead."""
+        first, last = at.astimezone(UTC).date(), datetime.now(UTC).date() + timedelta(days=1)
+        days = [last - timedelta(days=n) for n in range(min((last - first).days, KEPT_DAYS) + 1)]
+        found = await self._session.each(cql.CREATED_SINCE, [(day, instant(at)) for day in days])
+        return [identity for rows in found for (identity,) in rows]
+
+    async def set_control(self, campaign: UUID, control: Control, at: datetime | None = None) -> Control:
+        change = cql.CANCEL if control is Control.CANCEL else cql.SET_CONTROL
+        values: tuple[object, ...] = (control,)
+        if at:
+            change, values = cql.with_time(change), (control, instant(at))
+        applied = await self._session.change(_of(change, campaign), *values, campaign)
         rows = await self._session.serial(_of(cql.GET_CONTROL, campaign), campaign)
         now = Control(rows[0][0]) if rows else Control.CANCEL
-        if applied is None and now not in (control, Control.CANCEL):
+        if applied is None and now not in (control, Control.CANCEL, Control.RESTORED):
             raise StoreUnavailable("Cassandra did not say whether the wish was taken")
         return now
+
+    async def resume_restored(self, campaign: UUID) -> None:
+        if await self._session.change(_of(cql.RESUME_RESTORED, campaign), campaign) is None:
+            raise StoreUnavailable("Cassandra did not say whether the campaign was resumed")
 
     async def begin(self, campaign: UUID) -> int | None:
         """The token is the time of the writes that are made with it. What is older is removed once, for good:
@@ -270,12 +291,20 @@ class CassandraLedger:
         return True
 
     async def unfinished(self, campaign: UUID, first: int, last: int) -> dict[int, float]:
-        shards = range(first, last)
-        some = [(campaign, part) for part in records.batches(shards, AT_ONCE)]
-        answers = await self._session.each(cql.GET_LEASES, some)
-        claimed = {shard: (until, finished) for rows in answers for shard, until, finished in rows}
-        states = {shard: claimed.get(shard, (0.0, False)) for shard in shards}
+        claimed = {row[0]: row[1:] for row in await self._of_shards(cql.GET_LEASES, campaign, first, last)}
+        states = {shard: claimed.get(shard, (0.0, False)) for shard in range(first, last)}
         return {shard: until for shard, (until, finished) in states.items() if not finished}
+
+    async def held(self, campaign: UUID, first: int, last: int) -> list[Lease]:
+        rows = sorted(await self._of_shards(cql.GET_HELD, campaign, first, last))
+        return [Lease(campaign, *lease) for *lease, finished in rows if lease[1] and not finished]
+
+    async def _of_shards(
+        self, statement: str, campaign: UUID, first: int, last: int
+    ) -> list[tuple[Any, ...]]:
+        """What is known of the leases in [first, last) that were ever claimed."""
+        some = [(campaign, part) for part in records.batches(range(first, last), AT_ONCE)]
+        return [row for rows in await self._session.each(statement, some) for row in rows]
 
     # -- windows and results
 

@@ -15,11 +15,26 @@ from msgxc.store.cassandra.groups import bucket_of
 from msgxc.store.cassandra.session import Session
 from msgxc.store.cassandra.times import instant, time_of
 from msgxc.store.cassandra.triage import item_writes
+from msgxc.store.ports import DEVICES, LOOKED_AT
 
 #: What one bucket of a thread's history spans, in milliseconds. Written into the keys: never changed.
 SPAN = 10 * 86_400_000
 #: The latest of the ids that messages can have.
 _FIRST, _LAST = UUID(int=0), UUID(int=0xFFFFFFFF_FFFF_7FFF_BFFF_FFFFFFFFFFFF)
+
+
+#: For how long a message that waits counts, at most, in seconds: what is published waits a year at most,
+#: and the time of what was imported may lie beyond what a row can live.
+COUNTED = 400 * 86_400
+
+#: How many messages are passed over at once that may be hidden.
+STATES = 2_000
+
+
+def _seen(state: Sequence[object]) -> bool:
+    """Whether people see it: the message is there, not scheduled, canceled or recalled."""
+    written, *hidden = state
+    return written is not None and not any(hidden)
 
 
 def bucket_at(mid: UUID) -> int:
@@ -98,17 +113,42 @@ class CassandraMessages:
         return (rows[0][1] or "") if rows and rows[0][0] is not None else None
 
     async def history(
-        self, tid: UUID, before: UUID | None = None, after: UUID | None = None, limit: int = 50
+        self,
+        tid: UUID,
+        before: UUID | None = None,
+        after: UUID | None = None,
+        limit: int = 50,
+        *,
+        shown: bool = False,
     ) -> list[Message]:
         found: list[Message] = []
         async for bucket in self._buckets(tid, before, after):
-            start = after if after is not None else before or _LAST
-            statement = cql.MESSAGES_BEFORE if after is None else cql.MESSAGES_AFTER
-            rows = await self._session.rows(statement, tid, bucket, start, limit - len(found))
-            found += [_message(tid, row) for row in rows if row[1] is not None]
+            found += await self._page(tid, bucket, before, after, limit - len(found), shown)
             if len(found) >= limit:
                 break
         return found
+
+    async def _page(
+        self, tid: UUID, bucket: int, before: UUID | None, after: UUID | None, limit: int, shown: bool
+    ) -> list[Message]:
+        """A page of one bucket. Where much of it is hidden, what is hidden is passed over thousands at a
+        time, without reading it."""
+        start = after if after is not None else before or _LAST
+        statement = cql.MESSAGES_BEFORE if after is None else cql.MESSAGES_AFTER
+        states = cql.STATES_BEFORE if after is None else cql.STATES_AFTER
+        rows, most = await self._session.rows(statement, tid, bucket, start, limit), limit
+        page = [_message(tid, row) for row in rows if row[1] is not None]
+        if not shown:
+            return page
+        page = [message for message in page if message.is_shown]
+        while len(page) < limit and len(rows) == most:
+            rows, most = await self._session.rows(states, tid, bucket, rows[-1][0], STATES), STATES
+            mids = [mid for mid, *state in rows if _seen(state)][: limit - len(page)]
+            if mids:
+                more = await self._session.rows(cql.GET_MESSAGES, tid, bucket, mids)
+                by_mid = {row[0]: _message(tid, row) for row in more}
+                page += [by_mid[mid] for mid in mids if mid in by_mid]
+        return page
 
     async def _buckets(self, tid: UUID, before: UUID | None, after: UUID | None) -> AsyncIterator[int]:
         """The buckets to look into, the nearest first."""
@@ -120,17 +160,50 @@ class CassandraMessages:
             yield bucket
 
     async def count_after(self, tid: UUID, after: UUID | None, limit: int) -> int:
-        count, start = 0, after or _FIRST
+        count, looked_at, start = 0, 0, after or _FIRST
         async for bucket in self._buckets(tid, None, start):
-            count += len(await self._session.rows(cql.IDS_AFTER, tid, bucket, start, limit - count))
-            if count >= limit:
-                break
-        return count
+            place, most = start, limit
+            while count < limit and looked_at < limit * LOOKED_AT:
+                rows = await self._session.rows(cql.STATES_AFTER, tid, bucket, place, most)
+                mids = [mid for mid, *state in rows if _seen(state)]
+                looked_at += len(mids)
+                for some in records.batches(mids, 100):
+                    if count < limit:
+                        said = await self._session.rows(cql.GET_MESSAGES, tid, bucket, some)
+                        count += sum(not _message(tid, row).is_silent for row in said)
+                if len(rows) < most:
+                    break
+                place, most = rows[-1][0], STATES
+        return min(count, limit)
+
+    async def plan(self, sender: UUID, tid: UUID, mid: UUID, due: float, now: float) -> tuple[int, int]:
+        await self._session.rows(cql.PLAN, sender, tid, mid, min(max(int(due - now), 1), COUNTED))
+        threads = [row[0] for row in await self._session.rows(cql.PLANNED, sender)]
+        return threads.count(tid), len(threads)
+
+    async def unplan(self, sender: UUID, tid: UUID, mid: UUID) -> None:
+        await self._session.rows(cql.UNPLAN, sender, tid, mid)
 
     async def forget(self, tid: UUID) -> None:
         keys = [(tid, bucket) async for bucket in self._buckets(tid, None, None)]
         await self._session.each(cql.FORGET_BUCKET, keys)
         await self._session.each(cql.UNNOTE_BUCKET, keys)
+
+    async def naming(self, uid: UUID) -> AsyncIterator[list[Message]]:
+        async for page in self._session.scan(cql.SCAN_MESSAGES):
+            rows = [row for row in page if row[2] is not None and uid.hex in row[2]]
+            named = [_message(row[0], row[1:]) for row in rows]
+            if found := [message for message in named if message.names(uid)]:
+                yield found
+
+    async def people(self) -> AsyncIterator[set[UUID]]:
+        async for page in self._session.scan(cql.SCAN_MESSAGES):
+            written = [row for row in page if row[2] is not None]
+            yield {uid for row in written for uid in _message(row[0], row[1:]).people}
+
+    async def rewrite(self, message: Message) -> None:
+        key = message.tid, bucket_at(message.mid), message.mid
+        await self._session.settle(cql.REWRITE_MESSAGE, records.spell_message(message), *key)
 
 
 class CassandraReads:
@@ -140,13 +213,21 @@ class CassandraReads:
         self._session = session
 
     async def mark(self, uid: UUID, tid: UUID, mid: UUID, device: str) -> None:
-        at = _microseconds(mid)
+        at, device = _microseconds(mid), await self._named(uid, device)
         await self._session.together(
             [
                 (cql.MARK_OF, (uid, tid, device, mid, at)),
                 (cql.MARK_READ, (tid, bucket_of(uid), uid, device, mid, at)),
             ]
         )
+
+    async def _named(self, uid: UUID, device: str) -> str:
+        """Under which name it is kept."""
+        known = {row[0] for row in await self._session.rows(cql.READING_DEVICES, uid)} if device else {""}
+        if device in known or len(known) >= DEVICES:
+            return device if device in known else ""
+        await self._session.rows(cql.ADD_READING_DEVICE, uid, device)
+        return device
 
     async def last(self, places: Collection[tuple[UUID, UUID]]) -> dict[UUID, UUID]:
         parts: dict[tuple[UUID, int], list[UUID]] = {}
@@ -172,14 +253,21 @@ def _microseconds(mid: UUID) -> int:
 
 
 async def forget_people(session: Session, uids: Collection[UUID]) -> None:
-    """Erase what people have read, their requests and their invitations."""
+    """Erase what people have read, their requests and their invitations; in those by them, who it was."""
     for uid in uids:
         threads = {tid for tid, _, _ in await session.rows(cql.READS_OF, uid)}
         await session.each(cql.ERASE_READS, [(tid, bucket_of(uid), uid) for tid in threads])
         await session.rows(cql.ERASE_READS_OF, uid)
+        await session.rows(cql.ERASE_READING_DEVICES, uid)
+        await session.rows(cql.ERASE_PLANS, uid)
         for tid, *_ in await session.rows(cql.JOINS_OF_PERSON, uid):
             await session.each(cql.REMOVE_JOIN["joins"], [(tid, uid)])
             await session.each(cql.REMOVE_JOIN["joins_by_recipient"], [(tid, uid)])
+    async for page in session.scan(cql.SCAN_JOINS):
+        for tid, uid, inviter in page:
+            if inviter in uids:
+                writes = [(statement, (tid, uid)) for statement in cql.UNNAME_INVITER.values()]
+                await session.together(writes)
 
 
 def _join(row: tuple[Any, ...]) -> Join:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 from cassandra import (
@@ -48,10 +49,14 @@ IN_FLIGHT = 256
 IN_BATCH = 50
 #: Keys of one IN: enough to spare the client work, few enough for one coordinator.
 AT_ONCE = 50
+#: How often a compare-and-set is made that may be made again: many of one partition get in each other's way.
+TRIES = 5
 #: Parts that go together in one request: with more of them the server warns.
 SMALL = 10
 #: Into how many pieces a scan cuts the ring, and how many are read at once.
 PIECES, READERS = 32, 4
+#: How often a home's number is counted on, at most: seen.py.
+STAMP_SECONDS = 5.0
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1  # tokens of Murmur3Partitioner
 
 #: Surely not done: no replica was asked.
@@ -113,14 +118,24 @@ class Session:
         self._session: Any = None
         self._prepared: dict[str, Prepared] = {}
         self._answers: _Answers | None = None
+        self._count: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._counted = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect; again is nothing."""
         if self._session is None:
             await asyncio.to_thread(self._connect)
 
+    def stamp(self, count: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """From now on `count` is done beside what is asked, at once and then every STAMP_SECONDS."""
+        self._count, self._counted = count, float("-inf")
+
     async def close(self) -> None:
         """Let go; may be called twice."""
+        self._count = None
+        if self._counting is not None and self._counting.get_loop() is asyncio.get_running_loop():
+            await asyncio.gather(self._counting, return_exceptions=True)
         cluster, self._cluster, self._session = self._cluster, None, None
         self._prepared = {}
         if cluster is not None:
@@ -190,6 +205,14 @@ class Session:
             return None
         except _REFUSED as error:
             raise _unavailable(error) from None
+
+    async def settle(self, statement: str, *values: object) -> bool:
+        """A compare-and-set that may be made again, until there is an answer: whether it was applied."""
+        for _ in range(TRIES):
+            done = await self.change(statement, *values)
+            if done is not None:
+                return done
+        raise StoreUnavailable("Cassandra did not say whether a change was made")
 
     # -- many statements
 
@@ -287,14 +310,12 @@ class Session:
         await asyncio.to_thread(self._script, list(statements), keyspace)
 
     def _script(self, statements: Sequence[str], keyspace: str) -> None:
-        session = self._cluster.connect(keyspace or None)
         try:
-            for statement in statements:
-                session.execute(statement, timeout=60)
+            with self._cluster.connect(keyspace or None) as session:
+                for statement in statements:
+                    session.execute(statement, timeout=60)
         except (*_REFUSED, *_LOST) as error:
             raise _unavailable(error) from None
-        finally:
-            session.shutdown()
 
     async def _prepare(self, statement: str) -> Prepared:
         if statement not in self._prepared:
@@ -322,6 +343,9 @@ class Session:
 
     async def _send(self, bound: Any, more: bytes | None = None) -> tuple[Rows, bytes | None]:
         answers = self._answers_here()
+        if self._count is not None and self._counted + STAMP_SECONDS <= monotonic():
+            self._counted = monotonic()
+            self._counting = asyncio.create_task(self._count(), name="count")
         async with answers.places:
             future: asyncio.Future[Rows] = answers.loop.create_future()
             asked = self._open_session().execute_async(bound, paging_state=more)

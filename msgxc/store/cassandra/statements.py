@@ -10,16 +10,25 @@ from __future__ import annotations
 # -- recipients
 
 _RECIPIENT = "uid, name, email, cell, lang, tz, channels, devices, consents, attributes, last_seen, created"
-#: Write a recipient's whole record: what is null or not in a map is removed.
+#: Write a recipient's whole record: what is null or not in a map is removed; what they chose stays.
 PUT_RECIPIENT = f"INSERT INTO {{ks}}.recipients ({_RECIPIENT}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 #: Read the records of some uids; one request for many, their replicas answer the coordinator.
-GET_RECIPIENTS = f"SELECT {_RECIPIENT} FROM {{ks}}.recipients WHERE uid IN ?"
+GET_RECIPIENTS = f"SELECT {_RECIPIENT}, given, withdrawn FROM {{ks}}.recipients WHERE uid IN ?"
 #: The recipients of a range of tokens.
-SCAN_RECIPIENTS = f"SELECT {_RECIPIENT} FROM {{ks}}.recipients WHERE token(uid) > ? AND token(uid) <= ?"
+SCAN_RECIPIENTS = (
+    f"SELECT {_RECIPIENT}, given, withdrawn FROM {{ks}}.recipients WHERE token(uid) > ? AND token(uid) <= ?"
+)
 #: The uids of a range of tokens.
 SCAN_UIDS = "SELECT uid FROM {ks}.recipients WHERE token(uid) > ? AND token(uid) <= ?"
 #: How many recipients a range of tokens has.
 COUNT_RECIPIENTS = "SELECT count(*) FROM {ks}.recipients WHERE token(uid) > ? AND token(uid) <= ?"
+#: Keep that somebody was erased, forget it, ask for it.
+BURY = "INSERT INTO {ks}.tombstones (mark, at) VALUES (?,?)"
+UNBURY = "DELETE FROM {ks}.tombstones WHERE mark = ?"
+BURIED = "SELECT mark FROM {ks}.tombstones WHERE mark IN ?"
+#: Whose the devices are that were enlisted, of a range of tokens; forget one.
+SCAN_OWNERS = "SELECT address, uid FROM {ks}.device_owners WHERE token(address) > ? AND token(address) <= ?"
+DISOWN = "DELETE FROM {ks}.device_owners WHERE address = ? IF uid = ?"
 #: Remove a recipient's record.
 ERASE_RECIPIENT = "DELETE FROM {ks}.recipients WHERE uid = ?"
 #: One device, and when it was written.
@@ -33,19 +42,48 @@ GET_PLACES = "SELECT devices FROM {ks}.recipients WHERE uid = ?"
 APPEAR = "INSERT INTO {ks}.recipients (uid, created) VALUES (?,?)"
 #: Add one device, or write it again, and say that the person was seen.
 ENLIST = "UPDATE {ks}.recipients SET devices = devices + ?, last_seen = ? WHERE uid = ?"
+#: Somebody who is there was seen; with the time of that, so that whoever is erased meanwhile stays so.
+SEEN = "UPDATE {ks}.recipients USING TIMESTAMP ? SET last_seen = ? WHERE uid = ?"
 #: Who enlisted a device last; the first; another one than before.
 OWNER = "SELECT uid FROM {ks}.device_owners WHERE address = ?"
 OWN_FIRST = "INSERT INTO {ks}.device_owners (address, uid) VALUES (?,?) IF NOT EXISTS"
 OWN_NOW = "UPDATE {ks}.device_owners SET uid = ? WHERE address = ? IF uid = ?"
-#: What a person agrees to, and by which channels.
-CHOOSE = "UPDATE {ks}.recipients SET consents = ?, channels = ? WHERE uid = ?"
+#: What a change has to know of some uids.
+GET_KNOWN = "SELECT uid, devices, last_seen, given FROM {ks}.recipients WHERE uid IN ?"
+#: Set the fields that have a value, and add to the maps: what is unset stays as it is.
+CHANGE = (
+    "UPDATE {ks}.recipients SET name = ?, email = ?, cell = ?, lang = ?, tz = ?, channels = ?, consents = ?, "
+    "last_seen = ?, created = ?, attributes = attributes + ?, devices = devices + ?, given = given + ? "
+    "WHERE uid = ?"
+)
+#: What a row takes away of what somebody had given.
+DROP_GIVEN = "UPDATE {ks}.recipients SET given = given - ? WHERE uid = ?"
+#: What somebody gives and takes back: each item by itself, so that calls at the same time add up. By
+#: compare-and-set, so that nobody comes into being who was erased.
+CHOOSE = "UPDATE {ks}.recipients SET given = given + ?, withdrawn = withdrawn + ? WHERE uid = ? IF EXISTS"
+#: What some uids chose.
+CHOICES = "SELECT uid, given, withdrawn FROM {ks}.recipients WHERE uid IN ?"
+#: The log of choices.
+SAY = "INSERT INTO {ks}.choices (uid, at, item, act, how, link) VALUES (?,?,?,?,?,?)"
+SAID = "SELECT at, item, act, how, link FROM {ks}.choices WHERE uid = ?"
+#: What else is under somebody's uid.
+ERASE_UNDER_UID = (
+    "DELETE FROM {ks}.choices WHERE uid = ?",
+    "DELETE FROM {ks}.reading_devices WHERE uid = ?",
+    "DELETE FROM {ks}.scheduled WHERE sender = ?",
+)
 
 #: Suppress an address; the first reason stays.
-SUPPRESS = "INSERT INTO {ks}.suppressions (address, channel, reason, since) VALUES (?,?,?,?) IF NOT EXISTS"
-#: Take an address off the list; by compare-and-set, as it was put on.
-UNSUPPRESS = "DELETE FROM {ks}.suppressions WHERE address = ? IF EXISTS"
-#: Which of some addresses are suppressed.
-SUPPRESSED = "SELECT address, reason FROM {ks}.suppressions WHERE address IN ?"
+SUPPRESS = (
+    "UPDATE {ks}.suppressions SET channel = ?, reason = ?, since = ? WHERE address = ? IF reason = null"
+)
+#: A STOP and a START of an address, by whether it is a STOP: written with its own time, so the newest stays.
+WISH = {
+    stop: f"UPDATE {{ks}}.suppressions USING TIMESTAMP ? SET {name} = ? WHERE address = ?"
+    for stop, name in ((True, "stopped"), (False, "started"))
+}
+#: What is known of some addresses.
+SUPPRESSED = "SELECT address, reason, since, stopped, started FROM {ks}.suppressions WHERE address IN ?"
 
 # -- cohorts
 
@@ -80,26 +118,40 @@ PUT_THREAD = f"INSERT INTO {{ks}}.threads ({_THREAD}) VALUES (?,?,?,?,?,?,?,?,?,
 GET_THREAD = f"SELECT {_THREAD} FROM {{ks}}.threads WHERE tid = ?"
 #: The threads of a range of tokens.
 SCAN_THREADS = f"SELECT {_THREAD} FROM {{ks}}.threads WHERE token(tid) > ? AND token(tid) <= ?"
-#: Write a whole subscription.
-SUBSCRIBE = "INSERT INTO {ks}.subscriptions (tid, bucket, uid, channels) VALUES (?,?,?,?)"
+#: Write a thread's staff.
+PUT_STAFF = "UPDATE {ks}.threads SET owner = ?, admins = ?, publishers = ? WHERE tid = ?"
+#: Write a whole subscription: nothing that was taken back stays so.
+SUBSCRIBE = "INSERT INTO {ks}.subscriptions (tid, bucket, uid, channels, without) VALUES (?,?,?,?,null)"
+#: The same as somebody else says: channels that are unset, and those that were taken back, stay so.
+ENTER = "INSERT INTO {ks}.subscriptions (tid, bucket, uid, channels) VALUES (?,?,?,?)"
+#: A subscriber takes channels back; by compare-and-set, so that nobody is subscribed by it.
+LEAVE = (
+    "UPDATE {ks}.subscriptions SET without = without + ? WHERE tid = ? AND bucket = ? AND uid = ? IF EXISTS"
+)
 #: Remove a subscription.
 UNSUBSCRIBE = "DELETE FROM {ks}.subscriptions WHERE tid = ? AND bucket = ? AND uid = ?"
 #: The subscriptions of some uids in a bucket.
-SUBSCRIPTIONS = "SELECT uid, channels FROM {ks}.subscriptions WHERE tid = ? AND bucket = ? AND uid IN ?"
+SUBSCRIPTIONS = (
+    "SELECT uid, channels, without FROM {ks}.subscriptions WHERE tid = ? AND bucket = ? AND uid IN ?"
+)
 #: The subscribers in a bucket.
 SCAN_SUBSCRIBERS = "SELECT uid FROM {ks}.subscriptions WHERE tid = ? AND bucket = ?"
+#: The first subscribers in a bucket.
+SOME_SUBSCRIBERS = "SELECT uid FROM {ks}.subscriptions WHERE tid = ? AND bucket = ? LIMIT ?"
 #: Note that a recipient subscribes to a thread: written before the subscription, removed after it.
 NOTE_THREAD = "INSERT INTO {ks}.subscriptions_by_recipient (uid, tid) VALUES (?,?)"
 #: Forget that note.
 UNNOTE_THREAD = "DELETE FROM {ks}.subscriptions_by_recipient WHERE uid = ? AND tid = ?"
 #: The threads that a recipient subscribes to.
 THREADS_OF = "SELECT tid FROM {ks}.subscriptions_by_recipient WHERE uid = ?"
+#: Some of them.
+SOME_THREADS_OF = "SELECT tid FROM {ks}.subscriptions_by_recipient WHERE uid = ? LIMIT ?"
 #: One person's subscription.
-SUBSCRIPTION = "SELECT channels FROM {ks}.subscriptions WHERE tid = ? AND bucket = ? AND uid = ?"
+SUBSCRIPTION = "SELECT channels, without FROM {ks}.subscriptions WHERE tid = ? AND bucket = ? AND uid = ?"
 
 # -- campaigns: changed by compare-and-set alone
 
-_CAMPAIGN = "id, spec, shards, created, control, count, digest, finished"
+_CAMPAIGN = "id, spec, shards, created, control, count, digest, finished, told"
 #: The first campaign of an id stays.
 CREATE_CAMPAIGN = (
     "INSERT INTO {ks}.campaigns (id, spec, shards, created, control) VALUES (?,?,?,?,?) IF NOT EXISTS"
@@ -115,12 +167,15 @@ GET_CAMPAIGN = f"SELECT {_CAMPAIGN} FROM {{ks}}.campaigns WHERE id = ?"
 SCAN_CAMPAIGNS = f"SELECT {_CAMPAIGN} FROM {{ks}}.campaigns WHERE token(id) > ? AND token(id) <= ?"
 #: The operator's wish.
 GET_CONTROL = "SELECT control FROM {ks}.campaigns WHERE id = ?"
-#: Change the operator's wish; a cancel is final.
+#: Change the operator's wish; a cancel is final, and what was restored is only canceled or resumed.
 SET_CONTROL = "UPDATE {ks}.campaigns SET control = ? WHERE id = ? IF control IN ('run', 'pause')"
+CANCEL = "UPDATE {ks}.campaigns SET control = ? WHERE id = ? IF control IN ('run', 'pause', 'restored')"
+RESUME_RESTORED = "UPDATE {ks}.campaigns SET control = 'run' WHERE id = ? IF control = 'restored'"
+#: Note when a campaign is made, and read what was made since a time: written before the campaign.
+NOTE_CREATED = "INSERT INTO {ks}.campaigns_by_day (day, created, id) VALUES (?,?,?)"
+CREATED_SINCE = "SELECT id FROM {ks}.campaigns_by_day WHERE day = ? AND created >= ?"
 #: Fix the audience; the first seal stays. The second condition keeps an unknown campaign unknown.
 SEAL = "UPDATE {ks}.campaigns SET count = ?, digest = ? WHERE id = ? IF count = null AND shards > 0"
-#: Whether the audience is fixed.
-GET_SEAL = "SELECT count FROM {ks}.campaigns WHERE id = ?"
 #: Whether the audience is fixed, and who expands it: until it is, `digest` holds the last one's token.
 GET_SEALER = "SELECT count, digest, shards FROM {ks}.campaigns WHERE id = ?"
 #: Expand it in the place of whoever was seen.
@@ -134,6 +189,11 @@ SEAL_AS = (
 FINISH_CAMPAIGN = "UPDATE {ks}.campaigns SET finished = ? WHERE id = ? IF finished = null AND shards > 0"
 #: Remove a campaign.
 FORGET_CAMPAIGN = "DELETE FROM {ks}.campaigns WHERE id = ? IF EXISTS"
+
+
+def with_time(statement: str) -> str:
+    """A change of the operator's wish that notes when it was made."""
+    return statement.replace("SET control = ?", "SET control = ?, told = ?")
 
 
 def of_message(statement: str) -> str:
@@ -160,6 +220,8 @@ SHARD_MEMBERS = "SELECT uid FROM {ks}.audience WHERE campaign = ? AND shard = ?"
 GET_LEASE = "SELECT owner, epoch, claim, until, finished FROM {ks}.leases WHERE campaign = ? AND shard = ?"
 #: Until when some shards are held or parked, and which are finished: of those that were ever claimed.
 GET_LEASES = "SELECT shard, until, finished FROM {ks}.leases WHERE campaign = ? AND shard IN ?"
+#: Who has taken some shards; without owner: nobody has now.
+GET_HELD = "SELECT shard, owner, epoch, until, finished FROM {ks}.leases WHERE campaign = ? AND shard IN ?"
 #: Take a lease that nobody ever had.
 CLAIM_FIRST = (
     "INSERT INTO {ks}.leases (campaign, shard, owner, epoch, claim, until, finished) "
@@ -237,11 +299,30 @@ MESSAGES_BEFORE = (
 MESSAGES_AFTER = (
     f"SELECT {_MESSAGE} FROM {{ks}}.messages WHERE tid = ? AND bucket = ? AND mid > ? ORDER BY mid LIMIT ?"
 )
+#: The messages of a range of tokens.
+SCAN_MESSAGES = (
+    f"SELECT tid, {_MESSAGE} FROM {{ks}}.messages WHERE token(tid, bucket) > ? AND token(tid, bucket) <= ?"
+)
+#: Write anew what does not change of one that is there.
+REWRITE_MESSAGE = "UPDATE {ks}.messages SET record = ? WHERE tid = ? AND bucket = ? AND mid = ? IF EXISTS"
 #: Forget a bucket, and that there is one.
 FORGET_BUCKET = "DELETE FROM {ks}.messages WHERE tid = ? AND bucket = ?"
 UNNOTE_BUCKET = "DELETE FROM {ks}.message_buckets WHERE tid = ? AND bucket = ?"
-#: How many of a bucket, no further than a limit.
-IDS_AFTER = "SELECT mid FROM {ks}.messages WHERE tid = ? AND bucket = ? AND mid > ? LIMIT ?"
+#: Which messages of a bucket people see, without reading what they say.
+_STATES = "SELECT mid, writetime(record), scheduled, canceled, recalled FROM {ks}.messages"
+STATES_BEFORE = f"{_STATES} WHERE tid = ? AND bucket = ? AND mid < ? ORDER BY mid DESC LIMIT ?"
+STATES_AFTER = f"{_STATES} WHERE tid = ? AND bucket = ? AND mid > ? ORDER BY mid LIMIT ?"
+#: Some messages of a bucket.
+GET_MESSAGES = f"SELECT {_MESSAGE} FROM {{ks}}.messages WHERE tid = ? AND bucket = ? AND mid IN ?"
+#: A message waits for its time, and is forgotten then; it waits no longer; the threads of those that wait.
+PLAN = "INSERT INTO {ks}.scheduled (sender, tid, mid) VALUES (?,?,?) USING TTL ?"
+UNPLAN = "DELETE FROM {ks}.scheduled WHERE sender = ? AND tid = ? AND mid = ?"
+PLANNED = "SELECT tid FROM {ks}.scheduled WHERE sender = ?"
+ERASE_PLANS = "DELETE FROM {ks}.scheduled WHERE sender = ?"
+#: The devices under whose names a person's reading is kept; one more; none of them.
+READING_DEVICES = "SELECT device FROM {ks}.reading_devices WHERE uid = ?"
+ADD_READING_DEVICE = "INSERT INTO {ks}.reading_devices (uid, device) VALUES (?,?)"
+ERASE_READING_DEVICES = "DELETE FROM {ks}.reading_devices WHERE uid = ?"
 #: What changes of a message, one column each.
 NOTE_MESSAGE = {
     name: f"UPDATE {{ks}}.messages SET {name} = ? WHERE tid = ? AND bucket = ? AND mid = ?"
@@ -275,9 +356,9 @@ ERASE_READS_OF = "DELETE FROM {ks}.reads_by_recipient WHERE uid = ?"
 
 # -- triage
 
-_ITEM = "urgency, due, mid, step, tid, kind, since, tries"
+_ITEM = "urgency, due, mid, step, tid, kind, since, tries, turn"
 #: Stand in the queue of a minute.
-ADD_ITEM = f"INSERT INTO {{ks}}.triage (minute, {_ITEM}) VALUES (?,?,?,?,?,?,?,?,?)"
+ADD_ITEM = f"INSERT INTO {{ks}}.triage (minute, {_ITEM}) VALUES (?,?,?,?,?,?,?,?,?,?)"
 #: Note that a minute holds something; forget it.
 NOTE_MINUTE = "INSERT INTO {ks}.triage_minutes (urgency, minute) VALUES (?,?)"
 UNNOTE_MINUTE = "DELETE FROM {ks}.triage_minutes WHERE urgency = ? AND minute = ?"
@@ -290,6 +371,13 @@ MINUTE_ITEMS = f"SELECT {_ITEM} FROM {{ks}}.triage WHERE urgency = ? AND minute 
 #: Leave the queue.
 REMOVE_ITEM = "DELETE FROM {ks}.triage WHERE urgency = ? AND minute = ? AND due = ? AND mid = ? AND step = ?"
 
+# -- budgets: changed by compare-and-set alone, forgotten after a week
+
+#: What was spent of a budget on a day; the first of it; more of it.
+BUDGET_USED = "SELECT used FROM {ks}.budgets WHERE name = ? AND day = ?"
+SPEND_FIRST = "INSERT INTO {ks}.budgets (name, day, used) VALUES (?,?,?) IF NOT EXISTS USING TTL 604800"
+SPEND_MORE = "UPDATE {ks}.budgets USING TTL 604800 SET used = ? WHERE name = ? AND day = ? IF used = ?"
+
 # -- requests and invitations
 
 _JOIN = "tid, uid, state, inviter, at"
@@ -299,6 +387,13 @@ PUT_JOIN = {
     for table in ("joins", "joins_by_recipient")
 }
 GET_JOIN = f"SELECT {_JOIN} FROM {{ks}}.joins WHERE tid = ? AND uid = ?"
+#: The requests and invitations of a range of tokens, and who invited.
+SCAN_JOINS = "SELECT tid, uid, inviter FROM {ks}.joins WHERE token(tid) > ? AND token(tid) <= ?"
+#: Forget who invited.
+UNNAME_INVITER = {
+    table: f"UPDATE {{ks}}.{table} SET inviter = null WHERE tid = ? AND uid = ?"
+    for table in ("joins", "joins_by_recipient")
+}
 JOINS_OF_THREAD = f"SELECT {_JOIN} FROM {{ks}}.joins WHERE tid = ?"
 JOINS_OF_PERSON = f"SELECT {_JOIN} FROM {{ks}}.joins_by_recipient WHERE uid = ?"
 REMOVE_JOIN = {
@@ -306,10 +401,21 @@ REMOVE_JOIN = {
     for table in ("joins", "joins_by_recipient")
 }
 
+# -- facts about the whole store; the first word stays
+
+GET_FACT = "SELECT value FROM {ks}.identity WHERE name = ?"
+NOTE_ONCE = "INSERT INTO {ks}.identity (name, value) VALUES (?,?) IF NOT EXISTS"
+#: Some of them; a number, with itself as the write time, so that the greater one stays (seen.py).
+GET_FACTS = "SELECT name, value FROM {ks}.identity WHERE name IN ?"
+NOTE_GREATER = "INSERT INTO {ks}.identity (name, value) VALUES (?,?) USING TIMESTAMP ?"
+
 # -- the schema's own record (see schema.py)
 
 #: What has been applied.
 SCHEMA_STEPS = "SELECT step, finished FROM {ks}.schema_version WHERE one = true"
 
 #: Answered in one piece: a few rows, and the server has no place to remember.
-WHOLE = frozenset({GET_RECIPIENTS, SUPPRESSED, GET_LEASE, GET_LEASES, GET_CONTROL, GET_SEALER})
+WHOLE = frozenset(
+    {GET_RECIPIENTS, GET_KNOWN, CHOICES, BURIED, SUPPRESSED, GET_LEASE, GET_LEASES, GET_CONTROL, GET_SEALER}
+    | {GET_FACTS, GET_HELD}
+)

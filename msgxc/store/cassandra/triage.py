@@ -30,13 +30,14 @@ def minute_of(due: float) -> int:
 def item_writes(item: Item) -> list[tuple[str, tuple[object, ...]]]:
     """The writes that add an item."""
     urgency, minute = int(item.urgency), minute_of(item.due)
-    values = (minute, urgency, item.due, item.mid, item.step, item.tid, item.kind, item.since, item.tries)
+    where = (minute, urgency, item.due, item.mid, item.step)
+    values = (*where, item.tid, item.kind, item.since, item.tries, item.turn)
     return [(cql.NOTE_MINUTE, (urgency, minute)), (cql.ADD_ITEM, values)]
 
 
 def _item(row: tuple[Any, ...]) -> Item:
-    urgency, due, mid, step, tid, kind, since, tries = row
-    return Item(Urgency(urgency), due, mid, tid, Kind(kind), since, tries, step)
+    urgency, due, mid, step, tid, kind, since, tries, turn = row
+    return Item(Urgency(urgency), due, mid, tid, Kind(kind), since, tries, step, turn)
 
 
 def _place(item: Item) -> tuple[float, UUID, str]:

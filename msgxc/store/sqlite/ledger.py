@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from time import time_ns
 from typing import Any
 from uuid import UUID
@@ -18,10 +19,11 @@ from msgxc.store.sqlite import statements as sql
 from msgxc.store.sqlite.connection import Connection, blob, marks
 
 _MARKS = tuple(Mark)
+FORGOTTEN_AT_ONCE = 20  # shards, of 500 people or so
 
 
 def _campaign(row: tuple[Any, ...]) -> Campaign:
-    identity, spec, shards, created, control, count, digest, finished = row
+    identity, spec, shards, created, control, count, digest, finished, told = row
     return Campaign(
         id=UUID(bytes=identity),
         spec=records.read_spec(spec),
@@ -30,6 +32,7 @@ def _campaign(row: tuple[Any, ...]) -> Campaign:
         control=Control(control),
         seal=None if count is None else Seal(count, int(digest)),
         finished=records.time_of(finished),
+        told=records.time_of(told),
     )
 
 
@@ -42,14 +45,14 @@ def _record(db: sqlite3.Connection, campaign: bytes, shard: int, results: Sequen
             last, at = r.at, records.seconds(r.at)
         place, channel = PRECEDENCE[r.mark], r.channel and r.channel.value
         row = key, shard, blob(r.uid.bytes), blob(r.delivery.bytes), channel, place, at
-        by_mark.setdefault(r.mark, []).append((*row, r.reason, r.code, r.ref, r.attempt))
+        by_mark.setdefault(r.mark, []).append((*row, r.reason, r.code, r.ref, records.pack_tries(r)))
     for mark, rows in by_mark.items():
         db.executemany(sql.RECORD[mark], rows)
 
 
 def _row(row: tuple[Any, ...]) -> Row:
     uid, delivery, channel, _, *rest = row
-    times, (reason, code, ref, attempt) = rest[: len(_MARKS)], rest[len(_MARKS) :]
+    times, (reason, code, ref, tries) = rest[: len(_MARKS)], rest[len(_MARKS) :]
     return Row(
         uid=ids.uuid_of(uid),
         delivery=ids.uuid_of(delivery),
@@ -62,7 +65,8 @@ def _row(row: tuple[Any, ...]) -> Row:
         reason=reason,
         code=code,
         ref=ref,
-        attempt=attempt,
+        attempt=tries & 255,
+        doubts=tries >> 8,
     )
 
 
@@ -108,8 +112,18 @@ def _open_window(
     return db.execute(sql.OWNED, owned).fetchone() is not None
 
 
+def _forget(statements: Sequence[str], values: tuple[object, ...], db: sqlite3.Connection) -> None:
+    for statement in statements:
+        db.execute(statement, values)
+
+
 class SqliteLedger:
-    """See ports.Ledger."""
+    """See ports.Ledger.
+
+    On the disk before anybody is told: campaigns, seals, the operator's wish, intents. What may be lost with
+    the power rides along: leases (the intent that follows takes them along), results (in doubt then, as after
+    a kill), members (the seal takes them along).
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._db = connection
@@ -166,12 +180,18 @@ class SqliteLedger:
         rows = await self._db.rows(sql.GET_CONTROL, campaign.bytes)
         return Control(rows[0][0]) if rows else Control.CANCEL
 
-    async def set_control(self, campaign: UUID, control: Control) -> Control:
-        await self._db.change(sql.SET_CONTROL, control, campaign.bytes)
+    async def set_control(self, campaign: UUID, control: Control, at: datetime | None = None) -> Control:
+        await self._db.change(sql.SET_CONTROL, control, records.seconds(at), campaign.bytes, control)
         return await self.control(campaign)
 
+    async def resume_restored(self, campaign: UUID) -> None:
+        await self._db.change(sql.RESUME_RESTORED, campaign.bytes)
+
+    async def created_since(self, at: datetime) -> list[UUID]:
+        return [UUID(bytes=row[0]) for row in await self._db.rows(sql.CREATED_SINCE, records.seconds(at))]
+
     async def begin(self, campaign: UUID) -> int | None:
-        token = await self._db.write(lambda db: _begin(db, campaign.bytes))
+        token = await self._db.write(lambda db: _begin(db, campaign.bytes), synced=False)
         if token is None and await self.campaign(campaign) is None:
             raise NotFound(f"no campaign {campaign}")
         return token
@@ -179,7 +199,7 @@ class SqliteLedger:
     async def expand(self, campaign: UUID, members: Sequence[tuple[int, UUID]], token: int = 0) -> None:
         key = blob(campaign.bytes)
         rows = [(key, shard, blob(uid.bytes)) for shard, uid in members]
-        await self._db.write(lambda db: _expand(db, key, rows, token))
+        await self._db.write(lambda db: _expand(db, key, rows, token), synced=False)
 
     async def seal(self, campaign: UUID, seal: Seal, token: int = 0) -> Seal:
         await self._db.change(sql.SEAL_AS, seal.count, str(seal.digest), campaign.bytes, str(token))
@@ -195,36 +215,37 @@ class SqliteLedger:
         return [ids.uuid_of(row[0]) for row in rows]
 
     async def finish_campaign(self, campaign: UUID, at: datetime) -> None:
-        await self._db.change(sql.FINISH_CAMPAIGN, records.seconds(at), campaign.bytes)
+        await self._db.change(sql.FINISH_CAMPAIGN, records.seconds(at), campaign.bytes, synced=False)
 
     async def forget(self, campaign: UUID) -> None:
-        key = (campaign.bytes,)
-        await self._db.write(lambda db: [db.execute(statement, key).rowcount for statement in sql.FORGET])
+        """Some shards at a time, so that nobody waits long for the lock. The campaign goes last: a call that
+        was interrupted is made again."""
+        key, stored = campaign.bytes, await self.campaign(campaign)
+        for first in range(0, stored.shards if stored else 0, FORGOTTEN_AT_ONCE):
+            some = sql.FORGET_SHARDS, (key, first, first + FORGOTTEN_AT_ONCE)
+            await self._db.write(partial(_forget, *some), synced=False)
+        await self._db.write(partial(_forget, sql.FORGET, (key,)))
 
     # -- leases
 
     async def claim(self, campaign: UUID, shard: int, owner: str, now: float, until: float) -> Lease | None:
-        rows = await self._db.rows(sql.CLAIM, campaign.bytes, shard, owner, until, now)
+        values = campaign.bytes, shard, owner, until, now
+        rows = await self._db.write(lambda db: db.execute(sql.CLAIM, values).fetchall(), synced=False)
         return Lease(campaign, shard, owner, rows[0][0], until) if rows else None
 
     async def renew(self, lease: Lease, until: float) -> Lease | None:
-        return replace(lease, until=until) if await self._set_until(lease, until) else None
+        return replace(lease, until=until) if await self._set_until(sql.RENEW, lease, until) else None
 
     async def release(self, lease: Lease, not_before: float) -> None:
-        await self._set_until(lease, not_before)
+        await self._set_until(sql.RELEASE, lease, not_before)
 
-    async def _set_until(self, lease: Lease, until: float) -> int:
-        return await self._db.change(
-            sql.RENEW, until, lease.campaign.bytes, lease.shard, lease.owner, lease.epoch
-        )
+    async def _set_until(self, statement: str, lease: Lease, until: float) -> int:
+        key = lease.campaign.bytes, lease.shard, lease.owner, lease.epoch
+        return await self._db.change(statement, until, *key, synced=False)
 
     async def finish(self, lease: Lease) -> bool:
-        return (
-            await self._db.change(
-                sql.FINISH_SHARD, lease.campaign.bytes, lease.shard, lease.owner, lease.epoch
-            )
-            == 1
-        )
+        key = lease.campaign.bytes, lease.shard, lease.owner, lease.epoch
+        return await self._db.change(sql.FINISH_SHARD, *key, synced=False) == 1
 
     async def unfinished(self, campaign: UUID, first: int, last: int) -> dict[int, float]:
         known = {
@@ -235,6 +256,10 @@ class SqliteLedger:
         return {
             shard: known.get(shard, free)[0] for shard in range(first, last) if not known.get(shard, free)[1]
         }
+
+    async def held(self, campaign: UUID, first: int, last: int) -> list[Lease]:
+        rows = await self._db.rows(sql.HELD, campaign.bytes, first, last)
+        return [Lease(campaign, *row) for row in rows]
 
     # -- windows and results
 
@@ -258,14 +283,13 @@ class SqliteLedger:
         await self.note(lease.campaign, lease.shard, results)
 
     async def close_window(self, lease: Lease, window: Window) -> None:
-        await self._db.change(
-            sql.CLOSE_WINDOW, lease.campaign.bytes, lease.shard, window.epoch, window.number
-        )
+        key = lease.campaign.bytes, lease.shard, window.epoch, window.number
+        await self._db.change(sql.CLOSE_WINDOW, *key, synced=False)
 
     async def note(self, campaign: UUID, shard: int, results: Sequence[Result]) -> None:
         if results:
             key, kept = campaign.bytes, tuple(results)
-            await self._db.write(lambda db: _record(db, key, shard, kept))
+            await self._db.write(lambda db: _record(db, key, shard, kept), synced=False)
 
     async def rows(self, campaign: UUID, shard: int) -> list[Row]:
         return [_row(row) for row in await self._db.rows(sql.SHARD_ROWS, campaign.bytes, shard)]

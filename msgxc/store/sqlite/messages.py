@@ -11,7 +11,7 @@ from uuid import UUID
 from msgxc.messages.records import Item, Join, JoinState, Kind, Message
 from msgxc.model import Urgency
 from msgxc.store import records
-from msgxc.store.ports import BATCH
+from msgxc.store.ports import BATCH, DEVICES, LOOKED_AT
 from msgxc.store.sqlite import statements as sql
 from msgxc.store.sqlite.connection import Connection
 
@@ -69,10 +69,11 @@ class SqliteMessages:
         joined: UUID | None = None,
         unscheduled: bool = False,
     ) -> None:
+        """That it is completed or joined rides along: after a power cut it is found again."""
         times = [records.seconds(time) for time in (canceled, completed, recalled)]
-        await self._db.change(
-            sql.NOTE_MESSAGE, *times, joined and joined.bytes, unscheduled, tid.bytes, mid.bytes
-        )
+        values = *times, joined and joined.bytes, unscheduled, tid.bytes, mid.bytes
+        withdrawn = canceled is not None or recalled is not None or unscheduled
+        await self._db.change(sql.NOTE_MESSAGE, *values, synced=withdrawn)
 
     async def take(self, tid: UUID, mid: UUID, qid: str) -> str | None:
         await self._db.change(sql.TAKE_MESSAGE, qid, tid.bytes, mid.bytes)
@@ -80,21 +81,74 @@ class SqliteMessages:
         return message.qid if message else None
 
     async def history(
-        self, tid: UUID, before: UUID | None = None, after: UUID | None = None, limit: int = 50
+        self,
+        tid: UUID,
+        before: UUID | None = None,
+        after: UUID | None = None,
+        limit: int = 50,
+        *,
+        shown: bool = False,
     ) -> list[Message]:
         if after is not None:
-            rows = await self._db.rows(sql.MESSAGES_AFTER, tid.bytes, after.bytes, limit)
+            statement = sql.SHOWN_AFTER if shown else sql.MESSAGES_AFTER
+            rows = await self._db.rows(statement, tid.bytes, after.bytes, limit)
         else:
-            last = before.bytes if before else _LAST
-            rows = await self._db.rows(sql.MESSAGES_BEFORE, tid.bytes, last, limit)
+            statement = sql.SHOWN_BEFORE if shown else sql.MESSAGES_BEFORE
+            rows = await self._db.rows(statement, tid.bytes, before.bytes if before else _LAST, limit)
         return [_message(tid, row) for row in rows]
 
     async def count_after(self, tid: UUID, after: UUID | None, limit: int) -> int:
         first = after.bytes if after else _FIRST
-        return int((await self._db.rows(sql.COUNT_MESSAGES, tid.bytes, first, limit))[0][0])
+        found = await self._db.rows(sql.COUNT_MESSAGES, tid.bytes, first, limit * LOOKED_AT)
+        return min(int(found[0][0]), limit)
+
+    async def plan(self, sender: UUID, tid: UUID, mid: UUID, due: float, now: float) -> tuple[int, int]:
+        row = sender.bytes, tid.bytes, mid.bytes, due
+        return await self._db.write(lambda db: _plan(db, row, now), synced=False)
+
+    async def unplan(self, sender: UUID, tid: UUID, mid: UUID) -> None:
+        await self._db.change(sql.UNPLAN, sender.bytes, tid.bytes, mid.bytes, synced=False)
 
     async def forget(self, tid: UUID) -> None:
         await self._db.change(sql.FORGET_MESSAGES, tid.bytes)
+
+    async def naming(self, uid: UUID) -> AsyncIterator[list[Message]]:
+        async for rows in self._scan():
+            named = [_message(UUID(bytes=row[0]), row[1:]) for row in rows if uid.hex in row[2]]
+            if found := [message for message in named if message.names(uid)]:
+                yield found
+
+    async def people(self) -> AsyncIterator[set[UUID]]:
+        async for rows in self._scan():
+            yield {uid for row in rows for uid in _message(UUID(bytes=row[0]), row[1:]).people}
+
+    async def _scan(self) -> AsyncIterator[list[tuple[Any, ...]]]:
+        """The rows of all messages, each after its thread."""
+        last: tuple[bytes, bytes] = (_FIRST, _FIRST)
+        while rows := await self._db.rows(sql.SCAN_MESSAGES, *last, BATCH):
+            yield rows
+            last = rows[-1][0], rows[-1][1]
+
+    async def rewrite(self, message: Message) -> None:
+        record = records.spell_message(message)
+        await self._db.change(sql.REWRITE_MESSAGE, record, message.tid.bytes, message.mid.bytes)
+
+
+def _plan(db: sqlite3.Connection, row: tuple[bytes, bytes, bytes, float], now: float) -> tuple[int, int]:
+    sender, tid, *_ = row
+    db.execute(sql.FORGET_PLANS, (sender, now))
+    db.execute(sql.PLAN, row)
+    here, everywhere = db.execute(sql.COUNT_PLANS, (tid, sender)).fetchone()
+    return here, everywhere
+
+
+def _mark(db: sqlite3.Connection, uid: bytes, tid: bytes, mid: bytes, device: str) -> None:
+    known = {row[0] for row in db.execute(sql.READING_DEVICES, (uid,))} if device else {""}
+    if device not in known and len(known) >= DEVICES:
+        device = ""
+    elif device not in known:
+        db.execute(sql.ADD_READING_DEVICE, (uid, device))
+    db.execute(sql.MARK_READ, (tid, uid, device, mid))
 
 
 class SqliteReads:
@@ -104,7 +158,7 @@ class SqliteReads:
         self._db = connection
 
     async def mark(self, uid: UUID, tid: UUID, mid: UUID, device: str) -> None:
-        await self._db.change(sql.MARK_READ, tid.bytes, uid.bytes, device, mid.bytes)
+        await self._db.write(lambda db: _mark(db, uid.bytes, tid.bytes, mid.bytes, device))
 
     async def last(self, places: Collection[tuple[UUID, UUID]]) -> dict[UUID, UUID]:
         found: dict[UUID, UUID] = {}
@@ -123,11 +177,11 @@ class SqliteReads:
 
 def _item_values(item: Item) -> tuple[object, ...]:
     key = int(item.urgency), item.due, item.mid.bytes, item.step
-    return (*key, item.tid.bytes, item.kind, item.since, item.tries)
+    return (*key, item.tid.bytes, item.kind, item.since, item.tries, item.turn and item.turn.bytes)
 
 
 def _item(row: tuple[Any, ...]) -> Item:
-    urgency, due, mid, step, tid, kind, since, tries = row
+    urgency, due, mid, step, tid, kind, since, tries, turn = row
     return Item(
         urgency=Urgency(urgency),
         due=due,
@@ -137,6 +191,7 @@ def _item(row: tuple[Any, ...]) -> Item:
         since=since,
         tries=tries,
         step=step,
+        turn=UUID(bytes=turn) if turn else None,
     )
 
 
@@ -163,7 +218,7 @@ class SqliteTriage:
 
     async def remove(self, items: Sequence[Item]) -> None:
         keys = [(int(item.urgency), item.due, item.mid.bytes, item.step) for item in items]
-        await self._db.change_many(sql.REMOVE_ITEM, keys)
+        await self._db.change_many(sql.REMOVE_ITEM, keys, synced=False)
 
     async def scan(self) -> AsyncIterator[list[Item]]:
         for urgency in sorted(Urgency, reverse=True):

@@ -1,0 +1,1 @@
+"""What keeps an exchange running, and brings it back."""

@@ -1,0 +1,1 @@
+"""What becomes of somebody's data when they ask."""
