@@ -24,6 +24,8 @@ from prefect.runner._hook_runner import HookRunner
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
+from tasks import orphan
+
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.client.schemas.responses import WorkerFlowRunResponse
@@ -60,7 +62,8 @@ _prepare = ProcessJobConfiguration.prepare_for_flow_run
 
 
 def main() -> None:
-    """Start a worker with the words of the command line."""
+    """Start a worker with the words of the command line. Its runs know who it is (tasks/orphan.py)."""
+    orphan.name_worker()
     ProcessWorker._submit_scheduled_flow_runs = submit_others  # type: ignore[method-assign]
     ProcessWorker._propose_crashed_state = report_once  # type: ignore[method-assign]
     ProcessJobConfiguration.prepare_for_flow_run = one_process  # type: ignore[method-assign]
