@@ -27,7 +27,7 @@ PREFIX = "MSGXC_"
 #: is armed by tests (failpoints.py).
 NOT_OURS = frozenset(
     {"CACHE", "FAILPOINTS", "FAILPOINTS_ONCE", "NATS_GATEWAY_PASSWORD", "NATS_WORKER_PASSWORD", "PART"}
-    | {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "ROOT", "SYSTEM", "WORKER", "WORKERS_SINCE"}
+    | {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "ROOT", "SYSTEM", "WORKER", "WORKERS_SINCE", "WORKER_PROCESS"}
 )
 #: What Kubernetes tells every container of a service that is called msgxc, or msgxc-….
 OF_KUBERNETES = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP)(_.*)?)")
