@@ -9,6 +9,7 @@ import typer
 
 from msgxc import ids
 from msgxc.checking import Checked, checked
+from msgxc.cli import completing
 from msgxc.cli.running import AsJson, show, tell, values_of, with_exchange
 from msgxc.errors import NotFound, WrongInput, WrongTemplate
 from msgxc.gsm7 import told
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from msgxc.wiring import Exchange
 
 app = typer.Typer(
-    help="Message templates: list, check, preview. docs/templates.md is the manual.", add_completion=False
+    help="Message templates: list, check, preview. docs/templates.md is the manual.",
+    add_completion=False,
+    no_args_is_help=True,
 )
 
 
@@ -47,7 +50,12 @@ def _row(template: Template) -> dict[str, object]:
 @app.command("check")
 def check_(
     name: Annotated[
-        str, typer.Argument(help="One template; without it, all of them.", show_default=False)
+        str,
+        typer.Argument(
+            help="One template; without it, all of them.",
+            show_default=False,
+            autocompletion=completing.templates,
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -97,7 +105,7 @@ _NO_NAME = "passed over: a template's name has small letters, digits, . _ and - 
 
 @app.command("preview")
 def preview_(
-    name: Annotated[str, typer.Argument(help="The template.")],
+    name: Annotated[str, typer.Argument(help="The template.", autocompletion=completing.templates)],
     channel: Annotated[Channel, typer.Option(help="The channel.")] = Channel.EMAIL,
     lang: Annotated[str, typer.Option(help="As in de or pt-BR.", show_default="the default")] = "",
     uid: Annotated[

@@ -239,6 +239,17 @@ async def make_bus(settings: Settings) -> Bus:
     return MemoryBus()
 
 
+def needed_schema(settings: Settings) -> int:
+    """The version of the schema without which this msgxc does not open such a store."""
+    if settings.store == "cassandra":
+        from msgxc.store.cassandra.schema import known_steps
+
+        return len(known_steps())
+    from msgxc.store.sqlite.schema import steps
+
+    return len(steps())
+
+
 async def apply_schema(settings: Settings) -> int:
     """Bring the store to the newest schema; answers its version. Every start begins with it: raises
     WrongSettings for credentials that cannot be used."""

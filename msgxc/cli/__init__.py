@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from msgxc.cli import backup, campaigns, cohorts, exchange, gateway, messages, old, people, threads
 from msgxc.errors import MsgxcError, WrongInput, of_disk
@@ -22,6 +23,13 @@ HELP = "A messaging exchange: campaigns by push, web push, websocket, email and 
 
 class _Program(TyperGroup):
     """The top group: where an error of ours becomes a line and a status."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] != "template":
+            return super().resolve_command(ctx, args)
+        from msgxc.cli_template import app as templates  # jinja2 and its company load only here
+
+        return "template", get_command(templates), args[1:]
 
     def invoke(self, ctx: Any) -> Any:
         os.umask(OTHERS)  # what a command writes (exports, refused rows) is its owner's alone
@@ -73,11 +81,4 @@ def _program(
 
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 app.command("sandbox", context_settings=_PASSED_ON)(exchange.sandbox)
-
-
-@app.command("template", context_settings=_PASSED_ON)
-def template(ctx: typer.Context) -> None:
-    """Look at and check message templates: `msgxc template --help`."""
-    from msgxc.cli_template import app as templates  # jinja2 and its company load only here
-
-    templates(ctx.args, prog_name="msgxc template", standalone_mode=False)
+app.add_typer(typer.Typer(help="Message templates: list, check, preview."), name="template")  # see _Program

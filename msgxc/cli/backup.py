@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from msgxc import ids
-from msgxc.cli.running import show
+from msgxc.cli.running import AsJson, show, tell
 from msgxc.errors import Conflict, WrongInput
 from msgxc.settings import Settings, read_settings
 
@@ -23,7 +24,9 @@ Force = Annotated[bool, typer.Option("--force", help="Also over a file that is t
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to put it; beside it FILE.key.")], force: Force = False
+    file: Annotated[Path, typer.Argument(help="Where to put it; beside it FILE.key.")],
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a backup of the embedded store, whoever works with it meanwhile: FILE, and its key in FILE.key."""
     from msgxc.store.sqlite.backup import back_up
@@ -44,15 +47,21 @@ def backup(
             await asyncio.to_thread(back_up, store_file(settings), file, at)
 
     asyncio.run(work())
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
-    if settings.secret_key.get_secret_value():
+    in_settings = bool(settings.secret_key.get_secret_value())
+    if in_settings:
         key.unlink(missing_ok=True)
-        typer.echo(
-            "Its key is MSGXC_SECRET_KEY, and not in it: keep that, too. Without it the backup is of no use."
-        )
+    else:
+        shutil.copyfile(settings.home / "secret.key", _private(key))
+    size = file.stat().st_size
+    if as_json:
+        tell({"file": str(file), "bytes": size, "key": None if in_settings else str(key)})
         return
-    shutil.copyfile(settings.home / "secret.key", _private(key))
-    typer.echo(f"{key}: its key. Keep both, apart from each other; without the key the backup is of no use.")
+    typer.echo(f"{file}: {size:,} bytes")
+    typer.echo(
+        "Its key is MSGXC_SECRET_KEY, and not in it: keep that, too. Without it the backup is of no use."
+        if in_settings
+        else f"{key}: its key. Keep both, apart from each other; without the key the backup is of no use."
+    )
 
 
 def restore(
@@ -63,14 +72,16 @@ def restore(
     send_owed: Annotated[
         bool, typer.Option("--send-owed", help="Send messages that were owed, all the same.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a backup in the store's place, while nothing runs. What was under way then waits for you."""
     from msgxc.operations.restoring import Restored, restored
     from msgxc.wiring import apply_schema, open_exchange
 
     settings = read_settings()
-    carried = file is not None and _put_back(_embedded(settings), file, force)
+    back: dict[str, object] = {"store": None, "made": None, "kept": None, "carried": None}
     if file is not None:
+        back = _put_back(_embedded(settings), file, force, as_json)
         asyncio.run(apply_schema(settings))
 
     async def work() -> Restored:
@@ -78,34 +89,32 @@ def restore(
             return await restored(exchange, send_owed=send_owed)
 
     done = asyncio.run(work())
+    owed = sum(done.owed.values())
+    rows = [
+        {"campaign": held.name, "people": held.people, "not_sent_to_by_then": held.left} for held in done.held
+    ]
+    if as_json:
+        tell({**back, "erased": done.erased, "owed": owed, "to_come": done.kept, "campaigns": rows})
+        return
     if done.erased:
         typer.echo(f"{done.erased:,} people were in it who have been erased: they are erased again.")
     if done.owed:
-        typer.echo(
-            f"{sum(done.owed.values()):,} messages were owed and are not sent; they stay in their threads."
-        )
+        typer.echo(f"{owed:,} messages were owed and are not sent; they stay in their threads.")
     if done.kept:
         typer.echo(f"{done.kept:,} messages are still to come, at their times.")
-    rows = [
-        {
-            "campaign": held.name,
-            "people": "not chosen yet" if held.people is None else held.people,
-            "not sent to by then": "" if held.left is None else held.left,
-        }
-        for held in done.held
-    ]
-    show(rows, empty="No campaign was under way.", wide="campaign")
+    unchosen = [row | {"people": "not chosen yet"} if row["people"] is None else row for row in rows]
+    show(unchosen, empty="No campaign was under way.", wide="campaign")
     if rows:
         typer.echo(
             "They stand still: `msgxc campaigns resume NAME` goes on, and whoever had it since gets it again."
         )
-    if not carried:
+    if not back["carried"]:
         typer.echo("Who has unsubscribed, said STOP or was erased since is not known here: docs/backup.md.")
 
 
-def _put_back(settings: Settings, file: Path, force: bool) -> bool:
-    """The backup, and with it its key, in the place of what is there, which is kept; whether what people have
-    said went over from that."""
+def _put_back(settings: Settings, file: Path, force: bool, as_json: bool) -> dict[str, object]:
+    """The backup, and with it its key, in the place of what is there, which is kept. Answers store, made,
+    kept and carried; without `as_json` it is told at once, whatever comes of the rest."""
     from msgxc.store.sqlite.backup import look, put_back
     from msgxc.wiring import store_file
 
@@ -119,14 +128,15 @@ def _put_back(settings: Settings, file: Path, force: bool) -> bool:
         if own.exists():
             own.rename(own.with_name(f"{own.name}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"))
         shutil.copyfile(source, _private(own))
-    made = f"made {found.made:%Y-%m-%d %H:%M} UTC" if found.made else "a copy"
-    typer.echo(f"{store}: {made}" + (f"; what was there is {done.kept}" if done.kept else ""))
-    if done.carried is None:
-        if done.kept:
+    if not as_json:
+        made = f"made {found.made:%Y-%m-%d %H:%M} UTC" if found.made else "a copy"
+        typer.echo(f"{store}: {made}" + (f"; what was there is {done.kept}" if done.kept else ""))
+        if done.carried:
+            typer.echo(_of(done.carried))
+        elif done.kept:
             typer.echo(f"Nothing of that is carried over: {done.why}.")
-        return False
-    typer.echo(_of(done.carried))
-    return True
+    carried = asdict(done.carried) if done.carried else None
+    return {"store": str(store), "made": found.made, "kept": done.kept, "carried": carried}
 
 
 def _of(carried: Carried) -> str:

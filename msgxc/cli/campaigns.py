@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from msgxc import ids
+from msgxc.cli import completing
 from msgxc.cli.running import AsJson, show, tell, with_exchange
 from msgxc.cli.starting import start
 from msgxc.ledger import Campaign, Control
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Campaigns: their reports, and the brakes.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="Name of the campaign.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="Name of the campaign.", autocompletion=completing.campaigns)
+]
 
 
 @app.command("list")

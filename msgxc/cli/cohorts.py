@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from msgxc.cli import completing
 from msgxc.cli.running import AsJson, now_of, show, tell, with_exchange
 from msgxc.errors import WrongInput
 from msgxc.expression import parse
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Named groups of people.", no_args_is_help=True)
 audience = typer.Typer(help="Whom an expression means.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="Letters, digits, . _ and -.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="Letters, digits, . _ and -.", autocompletion=completing.cohorts)
+]
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from msgxc.cli.running import AsJson, show, with_exchange
+from msgxc.cli.running import AsJson, show, tell, with_exchange
 from msgxc.settings import Settings, read_settings
 
 schema = typer.Typer(help="The store's tables.", no_args_is_help=True)
@@ -81,14 +81,20 @@ def role() -> None:
 
 
 @schema.command("status")
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """Whether the store has the schema that this version needs; ends with 1 when it has not."""
+
+    from msgxc.wiring import needed_schema
 
     async def nothing(_: object) -> None:
         """To open the store is to check its schema."""
 
     with_exchange(nothing)
-    typer.echo("the store's schema is up to date")
+    if as_json:
+        current = read_settings()
+        tell({"store": current.store, "schema": needed_schema(current)})
+    else:
+        typer.echo("the store's schema is up to date")
 
 
 def sandbox(ctx: typer.Context) -> None:

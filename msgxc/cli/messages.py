@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from msgxc.cli import completing
 from msgxc.cli.running import AsJson, show, tell, with_exchange
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from msgxc.wiring import Exchange
 
 app = typer.Typer(help="Messages of threads: what is owed, and taking back.", no_args_is_help=True)
-ThreadArgument = Annotated[UUID, typer.Argument(help="Id of the thread.")]
+ThreadArgument = Annotated[UUID, typer.Argument(help="Id of the thread.", autocompletion=completing.threads)]
 MessageArgument = Annotated[UUID, typer.Argument(help="Id of the message.")]
 
 
@@ -70,7 +71,10 @@ def _line(message: Message) -> dict[str, object]:
 
 @app.command()
 def recall(
-    thread: Annotated[UUID, typer.Argument(help="Id of the message, or of its thread.")],
+    thread: Annotated[
+        UUID,
+        typer.Argument(help="Id of the message, or of its thread.", autocompletion=completing.threads),
+    ],
     message: Annotated[
         UUID | None, typer.Argument(help="Id of the message, after that of its thread.")
     ] = None,

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from msgxc.cli.running import show, with_exchange
+from msgxc.cli.running import AsJson, show, tell, with_exchange
 from msgxc.errors import WrongInput
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def import_old(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, write nothing but the report.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take the data of the system before this one: people, cohorts, threads and messages. May be repeated.
 
@@ -80,26 +81,28 @@ def import_old(
             await source.close()
 
     try:
-        _tell(with_exchange(work), dry_run)
+        _tell(with_exchange(work), dry_run, as_json)
     except KeyboardInterrupt:
         how_far = last.told() if last else "nothing"
         typer.echo(f"msgxc: stopped after {how_far}; the same import may be started again", err=True)
         raise typer.Exit(130) from None
 
 
-def _tell(made: Report, dry_run: bool) -> None:
+def _tell(made: Report, dry_run: bool, as_json: bool) -> None:
+    tables = [{"table": name, **told.counts()} for name, told in made.tables.items()]
+    reasons = [
+        {"rows": n.rows, "table": table, "column": r.column, "what": str(r.kind), "why": r.reason}
+        | {"first": n.first}
+        for (table, r), n in sorted(made.reasons.items(), key=lambda item: -item[1].rows)
+    ]
+    if as_json:
+        found = {"tables": tables, "reasons": reasons, "notes": made.notes, "report": str(made.path)}
+        tell({**found, "dry_run": dry_run})
+        return
     typer.echo(made.told() + (" (dry run: nothing was written)" if dry_run else ""))
-    show([{"table": name, **told.counts()} for name, told in made.tables.items()], empty="", wide="table")
-    worst = sorted(made.reasons.items(), key=lambda item: -item[1].rows)[:SHOWN]
+    show(tables, empty="", wide="table")
     typer.echo("")
-    show(
-        [
-            {"rows": n.rows, "table": table, "column": r.column, "what": str(r.kind), "why": r.reason}
-            | {"first": n.first}
-            for (table, r), n in worst
-        ],
-        empty="",
-    )
+    show(reasons[:SHOWN], empty="")
     for note in made.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"all of it, with file, line, column and reason: {made.path}")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from msgxc import ids
+from msgxc.cli import completing
 from msgxc.cli.running import AsJson, now_of, show, tell, with_exchange
 from msgxc.errors import NotFound, WrongInput
 from msgxc.expression import parse
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="People in and out, and what is known of one of them.", no_args_is_help=True)
 
 UidArgument = Annotated[str, typer.Argument(help="A uid, or the foreign id that was imported.")]
-CohortOption = Annotated[str, typer.Option(help="Only the people of this cohort.")]
+CohortOption = Annotated[
+    str, typer.Option(help="Only the people of this cohort.", autocompletion=completing.cohorts)
+]
 WhereOption = Annotated[str, typer.Option(help="Only those for whom this holds, as in 'lang = \"de\"'.")]
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from msgxc import ids
 from msgxc.campaign import CampaignSpec, fill_name, name_form
+from msgxc.cli import completing
 from msgxc.cli.running import AsJson, now_of, tell, values_of, with_exchange
 from msgxc.errors import MsgxcError, NotFound, WrongInput
 from msgxc.model import Channel
@@ -36,10 +37,16 @@ class ConsoleSilent(MsgxcError):
 
 def start(
     name: Annotated[str, typer.Argument(help="Which campaign it is, as in weekly-{date}.")],
-    template: Annotated[str, typer.Argument(help="The message: a folder of templates/.")],
-    cohort: Annotated[str, typer.Option(help="To this cohort.")] = "",
+    template: Annotated[
+        str,
+        typer.Argument(help="The message: a folder of templates/.", autocompletion=completing.templates),
+    ],
+    cohort: Annotated[str, typer.Option(help="To this cohort.", autocompletion=completing.cohorts)] = "",
     where: Annotated[str, typer.Option(help="To everybody for whom this holds.")] = "",
-    thread: Annotated[str, typer.Option(help="To the subscribers of the thread of this id.")] = "",
+    thread: Annotated[
+        str,
+        typer.Option(help="To the subscribers of the thread of this id.", autocompletion=completing.threads),
+    ] = "",
     person: Annotated[
         list[str] | None, typer.Option(help="To this uid or foreign id. May be repeated.")
     ] = None,

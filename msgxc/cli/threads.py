@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from msgxc.cli.running import AsJson, show, with_exchange
+from msgxc.cli.running import AsJson, show, tell, with_exchange
 from msgxc.people import import_threads
 
 if TYPE_CHECKING:
@@ -17,10 +17,15 @@ app = typer.Typer(help="Threads: topics that people subscribe to.", no_args_is_h
 
 
 @app.command("import")
-def import_(file: Annotated[Path, typer.Argument(help="A .jsonl file, one thread a line.")]) -> None:
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .jsonl file, one thread a line.")], as_json: AsJson = False
+) -> None:
     """Import threads and their subscribers; docs/audience.md has the keys. May be repeated."""
     done = with_exchange(lambda exchange: import_threads(file, exchange.store, exchange.key))
-    typer.echo(f"{done.threads:,} threads, {done.subscriptions:,} subscriptions")
+    if as_json:
+        tell({"threads": done.threads, "subscriptions": done.subscriptions})
+    else:
+        typer.echo(f"{done.threads:,} threads, {done.subscriptions:,} subscriptions")
 
 
 @app.command("list")

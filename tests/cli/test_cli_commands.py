@@ -264,7 +264,7 @@ def test_a_wrong_setting_is_one_line(shell: Shell, monkeypatch: pytest.MonkeyPat
 
 def _documented() -> dict[str, list[str]]:
     """Command -> its fields, as docs/cli.md has them."""
-    rows = re.findall(r"^\| `([a-z ]+)` \| (.*) \|$", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.M)
+    rows = re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.M)
     bare = {words: re.sub(r"\([^)]*\)|one object a line:|; .*", "", fields) for words, fields in rows}
     return {words: [one.strip() for one in fields.split(",")] for words, fields in bare.items()}
 
@@ -292,9 +292,10 @@ def test_json_has_the_fields_of_the_page(shell: Shell) -> None:
     imported = shell.ok("people", "import", shell.people, "--json")
     shell.ok("cohorts", "create", "german", "--where", 'lang = "de"')
     (shell.folder / "threads.jsonl").write_text('{"tid": "t", "name": "News", "subscribers": ["u1"]}\n')
-    shell.ok("threads", "import", shell.folder / "threads.jsonl")
+    threads = shell.ok("threads", "import", shell.folder / "threads.jsonl", "--json")
     asyncio.run(_planned("spring-1"))
     said = {
+        "threads import": threads,
         "people import": imported,
         "people show": shell.ok("people", "show", "u2", "--json"),
         "audience count": shell.ok("audience", "count", "has email", "--json"),
@@ -305,10 +306,21 @@ def test_json_has_the_fields_of_the_page(shell: Shell) -> None:
         },
         "campaigns report": shell.ok("campaigns", "report", "spring-1", "--json"),
         "template check": shell.ok("template", "check", "welcome", "--json"),
+        "schema status": shell.ok("schema", "status", "--json"),
+        "backup": shell.ok("backup", shell.folder / "copy", "--json"),
+        "restore": shell.ok("restore", shell.folder / "copy", "--force", "--json"),
     }
     for words, text in said.items():
         document = json.loads(text)
         assert list(document[0] if isinstance(document, list) else document) == documented[words], words
+    assert json.loads(threads) == {"threads": 1, "subscriptions": 1}
+    copy = json.loads(said["backup"])
+    assert copy["bytes"] == (shell.folder / "copy").stat().st_size
+    back = json.loads(said["restore"])
+    assert Path(back["kept"]).is_file()
+    assert (set(back["carried"].values()), back["owed"]) == ({0}, 0)
+    assert back["campaigns"] == [{"campaign": "spring-1", "people": 1234, "not_sent_to_by_then": 1}]
+    assert json.loads(shell.ok("restore", "--json"))["store"] is None
     (campaign,) = json.loads(said["campaigns list"])
     assert campaign["audience"] == 1234
     assert datetime.fromisoformat(campaign["created"]).utcoffset() == timedelta(0)
@@ -356,6 +368,67 @@ def test_the_program_by_its_other_name(shell: Shell) -> None:
         [Path(sys.executable).with_name("msgxc")], env=words, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["cohorts"]
+
+
+def _completed(line: str) -> list[str]:
+    """What the shell offers for the last word of a line."""
+    words = {"_MSGXC_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = CliRunner().invoke(app, [], env=words, prog_name="msgxc")
+    assert (done.exit_code, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_names_complete_and_people_do_not(shell: Shell) -> None:
+    """Campaigns, cohorts, templates and threads, wherever a command takes one; never a person."""
+    shell.ok("people", "import", shell.people)
+    shell.ok("cohorts", "create", "german", "--where", 'lang = "de"')
+    shell.ok("cohorts", "create", "french", "--where", 'lang = "fr"')
+    (shell.folder / "threads.jsonl").write_text('{"tid": "t", "name": "Anna", "subscribers": ["u1"]}\n')
+    shell.ok("threads", "import", shell.folder / "threads.jsonl")
+    asyncio.run(_planned("spring-1"))
+    asyncio.run(_planned("spring-2"))
+    (thread,) = json.loads(shell.ok("threads", "list", "--json"))
+    offered = {
+        "cohorts drop ": ["french", "german"],
+        "cohorts create ge": ["german"],
+        "people export all.csv --cohort g": ["german"],
+        "campaigns report spr": ["spring-2", "spring-1"],
+        "campaigns recall spring-1": ["spring-1"],
+        "why spring-2": ["spring-2"],
+        "campaigns start x wel": ["welcome"],
+        "campaigns start x welcome --cohort ": ["french", "german"],
+        "campaigns start x welcome --thread ": [thread["thread"]],
+        "template prev": ["preview"],
+        "template check wel": ["welcome"],
+        "messages recall ": [thread["thread"]],
+        "messages cancel 0000000000000000": [],
+        "why spring-2 ": [],
+        "people show ": [],
+    }
+    assert {line: _completed(f"msgxc {line}") for line in offered} == offered
+
+
+def test_without_a_store_nothing_completes_and_nothing_is_said(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No store, one that is no store, settings that are wrong: no word, no error, and nothing is made."""
+    lines = ("msgxc cohorts drop ", "msgxc campaigns report ", "msgxc messages recall ")
+    for home, text in (("nowhere", None), ("empty", b""), ("broken", b"no store" * 1000)):
+        folder = shell.folder / home
+        monkeypatch.setenv("MSGXC_HOME", str(folder))
+        if text is not None:
+            folder.mkdir()
+            (folder / "msgxc.sqlite3").write_bytes(text)
+        assert [_completed(line) for line in lines] == [[], [], []]
+        assert folder.exists() == (text is not None)
+        assert text is None or [(one.name, one.read_bytes()) for one in folder.iterdir()] == [
+            ("msgxc.sqlite3", text)
+        ]
+    monkeypatch.setenv("MSGXC_WINDOW", "plenty")
+    monkeypatch.setenv("MSGXC_TEMPLATES", str(shell.folder / "nowhere"))
+    assert [_completed(line) for line in (*lines, "msgxc template check ")] == [[], [], [], []]
+    monkeypatch.delenv("MSGXC_WINDOW")
+    assert _completed("msgxc template check ") == []
 
 
 def test_a_start_without_a_system_says_what_to_do(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -88,6 +89,9 @@ def test_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert dry.startswith("32 rows: ")
     assert "dry run: nothing was written" in dry
     assert CliRunner().invoke(app, ["people", "show", ANN]).exit_code == 1
+    counts = json.loads(run("import-old", str(folder), "--dry-run", "--json"))
+    assert list(counts) == ["tables", "reasons", "notes", "report", "dry_run"]  # docs/cli.md
+    assert sum(one["rows"] for one in counts["tables"]) == 32
     told = run("import-old", str(folder), "--report", "told.csv")
     assert "note: nobody was given a consent" in told
     assert "note: 1 messages wait for their time here now" in told

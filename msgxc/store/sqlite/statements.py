@@ -91,6 +91,16 @@ MEMBERS = "SELECT uid FROM cohort_members WHERE cohort = ? AND uid IN ({marks})"
 #: The next page of a cohort.
 SCAN_COHORT = "SELECT uid FROM cohort_members WHERE cohort = ? AND uid > ? ORDER BY uid LIMIT ?"
 COHORT_SIZES = "SELECT cohort, count(*) FROM cohort_members GROUP BY cohort ORDER BY cohort"
+#: From one to the next in the index: their people are not read.
+COHORT_NAMES = """
+WITH RECURSIVE names (cohort) AS (
+    SELECT min(cohort) FROM cohort_members
+    UNION ALL
+    SELECT (SELECT min(cohort) FROM cohort_members WHERE cohort > names.cohort) FROM names
+    WHERE names.cohort IS NOT NULL
+)
+SELECT cohort FROM names WHERE cohort IS NOT NULL
+"""
 
 PUT_THREAD = "INSERT OR REPLACE INTO threads (tid, record) VALUES (?,?)"
 GET_THREAD = "SELECT record FROM threads WHERE tid = ?"
@@ -98,6 +108,7 @@ GET_THREAD = "SELECT record FROM threads WHERE tid = ?"
 THREADS_NAMING = "SELECT tid, record FROM threads WHERE instr(record, ?) > 0"
 #: The next page of all threads.
 SCAN_THREADS = "SELECT tid, record FROM threads WHERE tid > ? ORDER BY tid LIMIT ?"
+THREAD_IDS = "SELECT tid FROM threads ORDER BY tid"
 SUBSCRIBE = "INSERT OR REPLACE INTO subscriptions (tid, uid, channels) VALUES (?,?,?)"
 #: The same as somebody else says; channels that nobody names, and those that were taken back, stay so.
 ENTER = "INSERT OR IGNORE INTO subscriptions (tid, uid) VALUES (?,?)"
@@ -126,6 +137,8 @@ CREATE_CAMPAIGN = (
 GET_CAMPAIGN = f"SELECT {CAMPAIGN_COLUMNS} FROM campaigns WHERE id = ?"  # noqa: S608 - constant text
 #: The next page of all campaigns.
 SCAN_CAMPAIGNS = f"SELECT {CAMPAIGN_COLUMNS} FROM campaigns WHERE message = 0 AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constant text
+#: What they are, the newest first.
+CAMPAIGN_SPECS = "SELECT spec FROM campaigns WHERE message = 0 ORDER BY created DESC"
 #: The next page of all that deliver one message.
 SCAN_MESSAGE_CAMPAIGNS = SCAN_CAMPAIGNS.replace("message = 0", "message = 1")
 #: The ids of those that are not older than a time.
