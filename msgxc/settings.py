@@ -208,7 +208,9 @@ class Settings(BaseSettings):
     )
     sendgrid_api_key: SecretStr = Field(default=SecretStr(""), description="SendGrid API key.")
     email_from: str = Field(default="", description="Sender address of emails.")
-    email_from_name: str = Field(default="", description="Sender name of emails.")
+    email_from_name: str = Field(
+        default="", description="Sender name of emails; it stands on the pages that their links lead to, too."
+    )
     twilio_account_sid: str = Field(default="", description="Twilio account SID.")
     twilio_auth_token: SecretStr = Field(default=SecretStr(""), description="Twilio auth token.")
     sms_per_day: int = Field(

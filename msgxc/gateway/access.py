@@ -45,7 +45,7 @@ ACCESS: Mapping[tuple[str, str], frozenset[Role]] = {
     **{("GET", path): OPEN for path in ("/client.js", "/sw.js", "/icon.svg")},
     **{("GET", path): OPEN for path in ("/demo", "/demo/demo.js", "/demo/demo.css")},
     ("POST", "/demo/guest"): OPEN,  # not there unless MSGXC_DEMO is set
-    ("GET", "/docs"): OPEN,
+    **{("GET", path): OPEN for path in ("/", "/docs")},
     ("POST", "/api/v2/receipts"): OPEN,  # a token for one delivery
     ("POST", "/hooks/sendgrid"): OPEN,  # signed
     ("POST", "/hooks/twilio"): OPEN,  # signed

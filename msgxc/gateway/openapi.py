@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import RedirectResponse
 
 from msgxc.gateway.access import ACCESS
 from msgxc.gateway.paper import page
@@ -73,6 +74,12 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 SENDS = {f"/api/v2/{name}" for name in ("publish", "send", "multicast", "broadcast")}
+
+
+@router.get("/")
+async def top() -> Response:
+    """For whoever opens the gateway's own address; from wherever a proxy has put it."""
+    return RedirectResponse("docs")
 
 
 @router.get("/docs")

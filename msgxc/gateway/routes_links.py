@@ -70,12 +70,15 @@ def _of(exchange: Exchange, token: str) -> tuple[UUID, UUID]:
 
 @router.get("/u/{token}")
 async def unsubscribe_page(token: str, exchange: Here) -> Response:
-    """Ask; nothing is changed by looking (RFC 8058 section 3.1: mail scanners follow links)."""
+    """Ask, unless it is done; nothing is changed by looking (RFC 8058 section 3.1: mail scanners follow
+    links)."""
     campaign, uid = _of(exchange, token)
-    if not await exchange.store.directory.get([uid]):
-        raise Gone
-    what = _told(choosing.withdrawal(await exchange.store.ledger.campaign(campaign)))
-    return page("unsubscribe.html", done="", what=f"You will no longer get {what}.", preferences=_p(token))
+    person = await _person(exchange, uid)
+    what = choosing.withdrawal(await exchange.store.ledger.campaign(campaign))
+    if await choosing.is_unsubscribed(exchange, what, person):
+        return _unsubscribed(exchange, what, token)
+    told = f"You will no longer get {_told(exchange, what)}."
+    return page("unsubscribe.html", done="", what=told, preferences=_p(token))
 
 
 @router.post("/u/{token}")
@@ -85,14 +88,24 @@ async def unsubscribe(token: str, exchange: Here) -> Response:
     what = await choosing.unsubscribe(exchange, campaign, uid)
     if what is None:
         raise Gone
-    return page("unsubscribe.html", done=f"You no longer get {_told(what)}.", preferences=_p(token))
+    return _unsubscribed(exchange, what, token)
 
 
-def _told(what: choosing.Withdrawal) -> str:
+def _unsubscribed(exchange: Exchange, what: choosing.Withdrawal, token: str) -> Response:
+    done = f"You no longer get {_told(exchange, what)}."
+    return page("unsubscribe.html", done=done, preferences=_p(token))
+
+
+def _told(exchange: Exchange, what: choosing.Withdrawal) -> str:
     if what.thread is not None:
         return "emails about this thread"
     names = {"marketing": "offers and news", "product": "tips and updates", "*": "offers, news and updates"}
-    return f"{names.get(what.purpose, 'emails')} from us"
+    return f"{names.get(what.purpose, 'emails')} from {_sender(exchange)}"
+
+
+def _sender(exchange: Exchange) -> str:
+    """Whose messages these are, by the name that stands above the emails."""
+    return exchange.settings.email_from_name or "us"
 
 
 def _p(token: str) -> str:
@@ -103,7 +116,7 @@ def _p(token: str) -> str:
 async def preferences_page(token: str, exchange: Here) -> Response:
     """The person's channels and purposes, to be ticked."""
     _, uid = _of(exchange, token)
-    return _preferences(await _person(exchange, uid))
+    return _preferences(exchange, await _person(exchange, uid))
 
 
 @router.post("/p/{token}")
@@ -127,7 +140,7 @@ async def preferences(token: str, exchange: Here, request: Request) -> Response:
     if asked:
         named = ", ".join(NAMES[item] for item in choosing.ITEMS if item in asked)
         note = (*await confirmation.ask(exchange, before, asked, campaign, named), named)
-    return _preferences(await _person(exchange, uid), saved=not asked or bool(taken), asked=note)
+    return _preferences(exchange, await _person(exchange, uid), saved=not asked or bool(taken), asked=note)
 
 
 async def _person(exchange: Exchange, uid: UUID) -> Recipient:
@@ -146,12 +159,17 @@ def _ticked(body: bytes) -> list[tuple[str, str]]:
 
 
 def _preferences(
-    person: Recipient, *, saved: bool = False, asked: tuple[str, Channel | None, str] = ("", None, "")
+    exchange: Exchange,
+    person: Recipient,
+    *,
+    saved: bool = False,
+    asked: tuple[str, Channel | None, str] = ("", None, ""),
 ) -> Response:
     outcome, channel, named = asked
     held = choosing.held(person)
     return page(
         "preferences.html",
+        sender=_sender(exchange),
         done=saved,
         asked=outcome,
         by=ASKED_BY.get(channel, "a notification") if channel else "",
@@ -177,7 +195,7 @@ async def confirmation_page(token: str, exchange: Here) -> Response:
     """What is asked for, and a button; nothing is changed by looking."""
     uid, _, items, _ = _asked(exchange, token)
     await _person(exchange, uid)
-    return page("confirm.html", done=False, items=_named(items), missing=[])
+    return page("confirm.html", done=False, items=_named(items))
 
 
 @router.post("/c/{token}")
@@ -188,7 +206,8 @@ async def confirm(token: str, exchange: Here) -> Response:
     if person is None:
         raise Gone
     now = items & choosing.held(person)
-    return page("confirm.html", done=True, items=_named(now), missing=_named(items - now))
+    missing = _named(items - now)
+    return page("confirm.html", done=True, items=_named(now), missing=missing, sender=_sender(exchange))
 
 
 def _asked(exchange: Exchange, token: str) -> tuple[UUID, UUID, frozenset[str], datetime]:

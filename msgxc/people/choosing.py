@@ -44,10 +44,24 @@ async def unsubscribe(exchange: Exchange, campaign_id: UUID, uid: UUID) -> Withd
     what = withdrawal(await exchange.store.ledger.campaign(campaign_id))
     if what.thread is not None and await exchange.store.threads.leave(what.thread, uid, [Channel.EMAIL]):
         return what
-    purposes = PURPOSES if what.purpose == "*" else (what.purpose,) if what.purpose else ()
-    items = frozenset(map(choices.consent, purposes)) or {choices.channel(Channel.EMAIL)}
-    choice = Choice(now_of(exchange), "one_click", withdrawn=frozenset(items), link=campaign_id)
+    choice = Choice(now_of(exchange), "one_click", withdrawn=_items(what), link=campaign_id)
     return what if await exchange.store.directory.choose(uid, choice) else None
+
+
+async def is_unsubscribed(exchange: Exchange, what: Withdrawal, person: Recipient) -> bool:
+    """Whether there is nothing left to take back."""
+    if what.thread is not None:
+        found = await exchange.store.threads.subscriptions(what.thread, [person.uid])
+        if person.uid in found:
+            channels = found[person.uid].channels
+            return channels is not None and Channel.EMAIL not in channels
+    return _items(what).isdisjoint(held(person))
+
+
+def _items(what: Withdrawal) -> frozenset[str]:
+    """Consents; all emails where none stands for it."""
+    purposes = PURPOSES if what.purpose == "*" else (what.purpose,) if what.purpose else ()
+    return frozenset(map(choices.consent, purposes)) or frozenset({choices.channel(Channel.EMAIL)})
 
 
 def held(person: Recipient) -> frozenset[str]:

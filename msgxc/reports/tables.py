@@ -32,6 +32,9 @@ SKIPS: Mapping[str, str] = {
     "no_address": "has no live address on these channels",
     "suppressed": "every address is suppressed (bounce, complaint, STOP)",
     "reached": "was reached meanwhile",
+    "read": "had read it already",
+    "joined": "got it as part of another message",
+    "budget": "the day's budget of text messages was spent",
     "canceled": "the campaign was canceled before",
 }
 

@@ -22,6 +22,7 @@ from msgxc.model import Channel
 #: Routes that need no login, and why: each of these lines was thought about.
 KNOWN_OPEN = {
     ("GET", "/api/v2/ping"): "tells nothing",
+    ("GET", "/"): "leads to /docs",
     ("GET", "/docs"): "describes the API",
     ("POST", "/api/v2/receipts"): "token of one delivery",
     ("POST", "/hooks/sendgrid"): "signed",

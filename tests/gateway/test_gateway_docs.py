@@ -88,6 +88,7 @@ async def test_docs_need_no_other_server(world: World) -> None:
     """One page, no script, nothing fetched; every operation of the description is on it."""
     page = await world.client.get("/docs")
     assert page.status_code == 200
+    assert (await world.client.get("/", follow_redirects=True)).url.path == "/docs"
     assert Loads(page.text).found == []
     for path in (await world.client.get("/openapi.json")).json()["paths"]:
         assert path in page.text

@@ -82,6 +82,23 @@ async def test_looking_changes_nothing(world: World) -> None:
     assert (await read(world, person)).consents == {"marketing"}
 
 
+async def test_whoever_comes_again_is_not_asked_again(world: World) -> None:
+    """The link of a purpose, of a service and of a thread: asked once, told afterwards; by whose name it is
+    that stands above the emails."""
+    world.exchange.settings = world.exchange.settings.model_copy(update={"email_from_name": "Shop & Co"})
+    person = await world.person(consents=frozenset({"marketing"}))
+    for purpose in ("marketing", "service"):
+        handle = await world.delivery(person, Channel.EMAIL, purpose=purpose)
+        url = own(links.unsubscribe, world, handle.campaign, person)
+        first = await world.client.get(url)
+        assert 'method="post"' in first.text
+        assert "from Shop &amp; Co." in first.text
+        await world.client.post(url)
+        again = await world.client.get(url)
+        assert "You are unsubscribed" in again.text
+        assert 'method="post"' not in again.text
+
+
 async def test_a_service_email_is_turned_off_as_a_channel(world: World) -> None:
     """It needs no consent that could be taken back, so emails end altogether; other channels stay."""
     person = await world.person()
@@ -164,7 +181,10 @@ async def test_a_thread_is_left_by_email_alone(world: World) -> None:
         sending=Sending(channels=(Channel.EMAIL,)),
     )
     await world.exchange.store.ledger.create(Campaign(campaign, spec, 4, NOW))
-    await world.client.post(own(links.unsubscribe, world, campaign, person))
+    url = own(links.unsubscribe, world, campaign, person)
+    assert "You will no longer get emails about this thread" in (await world.client.get(url)).text
+    await world.client.post(url)
+    assert "You no longer get emails about this thread" in (await world.client.get(url)).text
     for _ in range(2):
         held = await world.exchange.store.threads.subscriptions(thread.tid, [person.uid])
         assert held[person.uid].channels == frozenset(Channel) - {Channel.EMAIL}
