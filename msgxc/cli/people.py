@@ -137,7 +137,8 @@ def show_(
         person = await _person(exchange, uid)
         facts = _revealed(person) if reveal else _kinds(person)
         own = (await exchange.store.directory.choices([person.uid])).get(person.uid) or Choices()
-        return {**_facts(person), **_chosen(own), **facts, **await _groups(exchange, person)}
+        online = {"online, all in all": f"{await _online(exchange, person.uid):,} s"}
+        return {**_facts(person), **online, **_chosen(own), **facts, **await _groups(exchange, person)}
 
     if as_json:
         tell(with_exchange(fields))
@@ -197,6 +198,7 @@ async def _fields(exchange: Exchange, person: Recipient, reveal: bool) -> dict[s
         "channels": None if person.channels is None else sorted(person.channels),
         "consents": sorted(person.consents),
         "last_seen": person.last_seen,
+        "online_total": await _online(exchange, person.uid),
         "created": person.created,
         "given": dict(own.given),
         "withdrawn": dict(own.withdrawn),
@@ -269,6 +271,11 @@ async def _groups(exchange: Exchange, person: Recipient) -> dict[str, str]:
         "suppressed": ", ".join(f"{channel} ({why})" for channel, why in blocked.items()) or "no",
         "cohorts": ", ".join(await _cohorts(exchange, person.uid)) or "none",
     }
+
+
+async def _online(exchange: Exchange, uid: UUID) -> int:
+    """Seconds for which they have been connected, all in all."""
+    return (await exchange.store.directory.online([uid])).get(uid, 0) // 1000
 
 
 async def _cohorts(exchange: Exchange, uid: UUID) -> list[str]:

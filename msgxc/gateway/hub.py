@@ -29,6 +29,7 @@ from msgxc.gateway.doorstep import Doorstep
 from msgxc.gateway.frames import Heard, Wire
 from msgxc.messages.records import Principal
 from msgxc.messages.telling import MEMBERS
+from msgxc.online import Attendance
 from msgxc.wiring import Exchange
 
 #: After so many connections the loop looks after others, before a message goes to the next ones.
@@ -126,20 +127,40 @@ class Hub:
         self._feeds: dict[str, Feed] = {}
         self._turns: OrderedDict[str, Feed] = OrderedDict()  # of those that the store can fill
         self._seen: dict[UUID, datetime] = {}  # and not written down yet
+        self._attendance = Attendance()
 
     def see(self, uid: UUID | None) -> None:
         """Somebody is here now: `last_seen` of theirs is written soon, with everybody else's."""
         if uid is not None:
             self._seen[uid] = datetime.fromtimestamp(self.exchange.clock(), UTC)
 
+    def come(self, uid: UUID) -> None:
+        """A connection of this person is open; `go` when it is not any more."""
+        self.see(uid)
+        self._attendance.come(uid, time.monotonic())
+
+    def go(self, uid: UUID) -> None:
+        """One that had come."""
+        self.see(uid)
+        self._attendance.go(uid, self.exchange.clock(), time.monotonic())
+
     async def note_seen(self) -> None:
-        """Write down who was here; what a store that is away does not take is written later."""
+        """Write down who was here, and for how long; what a store that is away does not take is written
+        later."""
         seen, self._seen = self._seen, {}
+        online = self._attendance.tell(self.exchange.clock(), time.monotonic())
         try:
             if seen:
                 await self.exchange.store.directory.seen(seen)
+                seen = {}
+            if online:
+                await self.exchange.store.directory.note_online(online)
+                online = {}
         except StoreUnavailable:
+            pass
+        finally:  # also when it is ended meanwhile: it is written once more then
             self._seen = {**seen, **self._seen}
+            self._attendance.again(online)
 
     async def keep_noting(self) -> None:
         """Now and then, for ever."""

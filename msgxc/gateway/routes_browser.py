@@ -72,11 +72,13 @@ class PushKey(BaseModel):
 
 
 class PresenceAnswer(BaseModel):
-    """`online`: seconds of the oldest connection; `active`: somebody touched the screen lately; `last_seen`:
-    when they were connected, or enlisted a device, last."""
+    """`online`: seconds of the oldest connection; `online_total`: for how many seconds they have been
+    connected, all in all, half a minute ago; `active`: somebody touched the screen lately; `last_seen`: when
+    they were connected, or enlisted a device, last."""
 
     connected: bool
     online: int
+    online_total: int
     active: bool
     last_seen: AwareDatetime | None
 
@@ -167,10 +169,14 @@ async def presence(uid: forms.Id, exchange: Here) -> PresenceAnswer:
     whose = ids.uid_of(exchange.key, uid)
     found = await listening.presence(exchange, whose)
     person = (await exchange.store.directory.get([whose])).get(whose)
-    seen = person.last_seen if person else None
-    if found is None:
-        return PresenceAnswer(connected=False, online=0, active=False, last_seen=seen)
-    return PresenceAnswer(connected=True, online=found.online, active=found.active, last_seen=seen)
+    total = (await exchange.store.directory.online([whose])).get(whose, 0)
+    return PresenceAnswer(
+        connected=found is not None,
+        online=found.online if found else 0,
+        online_total=total // 1000,
+        active=found.active if found else False,
+        last_seen=person.last_seen if person else None,
+    )
 
 
 def _only_in_demo(exchange: Exchange) -> None:

@@ -53,6 +53,7 @@ class Session:
         self._line = line
         self._vid = vid
         self._since = monotonic()
+        self._there = False  # counted among who is online
         self._active = 0.0  # until when somebody counts as being at the screen
         self._subjects: set[str] = set()
         self._held: dict[str, list[Heard]] = {}
@@ -67,7 +68,9 @@ class Session:
     async def begin(self, ref: str) -> None:
         """Listen to what concerns every connection of this person, then say that it works."""
         uid, key = self.principal.uid, self._hub.exchange.key
-        self._hub.see(uid)
+        if uid is not None:
+            self._hub.come(uid)
+            self._there = True
         exchange, everybody = self._hub.exchange, ids.broadcast_thread(key)
         await self._join(listening.BROADCAST, refill=listening.history(exchange, everybody))
         more = {"last": self._now, "broadcasts": str(everybody)}
@@ -80,7 +83,9 @@ class Session:
 
     def end(self) -> None:
         """Listen to nothing any more."""
-        self._hub.see(self.principal.uid)
+        if self._there and self.principal.uid is not None:
+            self._hub.go(self.principal.uid)
+            self._there = False
         for subject in self._subjects:
             self._hub.leave(subject, self)
         self._subjects.clear()

@@ -131,7 +131,7 @@ class _Work:
 
     async def users(self, rows: list[OldRow]) -> None:
         """People, with their devices and cohorts."""
-        drafts = self._drafts("users", rows, lambda cells: people.person(cells, self.readers))
+        drafts = self._drafts("users", rows, lambda cells: people.person(cells, self.readers, self.now))
         await self._people(drafts)
         if self.dry_run:
             for _, _, (uid, made) in drafts:

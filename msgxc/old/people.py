@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from msgxc import ids
 from msgxc.old.columns import Cells, milliseconds, types, uuid, whole
 from msgxc.people import fields
 from msgxc.people.fields import ATTRIBUTE_NAME, MAX_ITEMS
-from msgxc.people.record import Draft, Reader, Refused
+from msgxc.people.record import Draft, Reader, Refused, in_future
 
 #: Columns that become an attribute of the same name.
 ATTRIBUTES = ("org", "ref", "aff", "promo", "owner")
@@ -23,7 +26,11 @@ ATTRIBUTES = ("org", "ref", "aff", "promo", "owner")
 SPLIT = "split_"
 
 
-def person(cells: Cells, readers: Mapping[str, Reader]) -> tuple[UUID, Draft]:
+#: Where the times of a draft come from.
+_TIMES = {"last_seen": "mlast", "created": "created", "devices": "mdevices"}
+
+
+def person(cells: Cells, readers: Mapping[str, Reader], now: datetime) -> tuple[UUID, Draft]:
     """One row of users. Whatever cannot be used is left out and remarked, one value at a time; only a row
     without a uid is refused (raises Refused). `readers`: people.record.readers."""
     uid = cells.key("uid")
@@ -40,6 +47,14 @@ def person(cells: Cells, readers: Mapping[str, Reader]) -> tuple[UUID, Draft]:
         made.scalars["channels"] = channels
     for some in cells.each("mdevices", lambda one: fields.devices([one])):
         made.devices += some
+    for name in in_future(made, now):
+        cells.refused(_TIMES[name], "a time in the future")
+        made.scalars.pop(name, None)
+        if name == "devices":
+            made.devices = [
+                one if one.registered <= now else replace(one, registered=fields.UNKNOWN)
+                for one in made.devices
+            ]
     for name, value in [*cells.pairs("params"), *_splits(cells)]:
         _attribute(cells, "params" if not name.startswith(SPLIT) else "splits", made, name, value)
     for name in ATTRIBUTES:

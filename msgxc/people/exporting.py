@@ -23,7 +23,7 @@ from msgxc.store.ports import Store
 Write = Callable[[dict[str, Any]], object]
 COLUMNS = (
     *("uid", "name", "email", "cell", "lang", "tz", "channels", "consents", "last_seen", "created"),
-    *("suppressed", "cohorts", "apns", "fcm", "webpush", "attributes"),
+    *("online_total", "suppressed", "cohorts", "apns", "fcm", "webpush", "attributes"),
 )
 
 #: What begins a formula (full width too, as spreadsheets read it), at the start or after the end of a cell.
@@ -119,12 +119,13 @@ def _cell(name: str, value: Any) -> str:
 async def _records(page: list[Recipient], store: Store, key: bytes) -> list[dict[str, Any]]:
     hashes = {person.uid: _hashes(person, key) for person in page}
     blocked = await store.directory.suppressed({h for some in hashes.values() for h in some.values()})
-    cohorts = await _cohorts(page, store)
+    cohorts, online = await _cohorts(page, store), await store.directory.online([p.uid for p in page])
     return [
         _record(
             person,
             [channel.value for channel, h in hashes[person.uid].items() if h in blocked],
             cohorts.get(person.uid, []),
+            online.get(person.uid, 0) // 1000 or "",
         )
         for person in page
     ]
@@ -144,7 +145,9 @@ async def _cohorts(page: list[Recipient], store: Store) -> dict[UUID, list[str]]
     return found
 
 
-def _record(person: Recipient, suppressed: list[str], cohorts: list[str]) -> dict[str, Any]:
+def _record(
+    person: Recipient, suppressed: list[str], cohorts: list[str], online: int | str
+) -> dict[str, Any]:
     return {
         "uid": str(person.uid),
         "name": person.name,
@@ -156,6 +159,7 @@ def _record(person: Recipient, suppressed: list[str], cohorts: list[str]) -> dic
         "consents": sorted(person.consents),
         "last_seen": _time(person.last_seen),
         "created": _time(person.created),
+        "online_total": online,
         "suppressed": suppressed,
         "cohorts": sorted(cohorts),
         "apns": _tokens(person, Channel.APNS),

@@ -57,6 +57,7 @@ _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffd\U000e0100-\U000e01ef]"
 )
 _CELL = re.compile(r"\s*[+\uff0b]?[\d\s().\-/\u2010-\u2015\u2212]*")
+_SECONDS = re.compile(r"[0-9]{1,10}")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TOKENS = {
     Channel.APNS: re.compile(r"[A-Za-z0-9_-]{1,512}"),
@@ -280,6 +281,14 @@ def moment(value: Any) -> datetime:
     return at
 
 
+def span(value: Any) -> int:
+    """Whole seconds, in milliseconds."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else plain(value)
+    if not _SECONDS.fullmatch(text):
+        raise ValueError("not a number of whole seconds")
+    return int(text) * 1000
+
+
 # -- lists of words -----------------------------------------------------------------------------------------
 
 
@@ -328,8 +337,11 @@ def _words(text: str) -> frozenset[str]:
 
 
 def cohorts(value: Any) -> frozenset[str]:
-    """Names of cohorts, each as it is kept everywhere; `~`: none."""
-    return _cohorts(";".join(items(value)))
+    """Names of cohorts, each as it is kept everywhere; `~`: none. A comma would make one name of two."""
+    found = ";".join(items(value))
+    if "," in found:
+        raise ValueError("cohorts are separated by ;")
+    return _cohorts(found)
 
 
 @lru_cache(maxsize=4096)
@@ -408,13 +420,27 @@ def attributes(value: Any) -> dict[str, Attribute]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=no_constant)
+        return json.loads(text, parse_constant=no_constant, object_pairs_hook=once)
+    except Twice:
+        raise
     except (ValueError, RecursionError):
         raise ValueError("not JSON") from None
 
 
 def no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+class Twice(ValueError):
+    """A JSON object has a name twice: nobody knows which of its values was meant (RFC 8259, section 4)."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises Twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Twice("a name stands there twice")
+    return found
 
 
 # -- devices ------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import phonenumbers
 from msgxc import ids
 from msgxc.errors import WrongInput
 from msgxc.model import Channel, Recipient
+from msgxc.online import Heard
 from msgxc.people.fields import long_number
 from msgxc.people.record import Draft, Reader, Refused, change_of, draft, merge, readers
 from msgxc.people.refusals import Refusals
@@ -186,6 +187,7 @@ class Batch:
     changes: dict[UUID, Change] = field(default_factory=dict)
     suppressions: dict[bytes, Suppression] = field(default_factory=dict)
     cohorts: dict[str, set[UUID]] = field(default_factory=dict)
+    online: dict[UUID, int] = field(default_factory=dict)  # who was online before, for how many milliseconds
     counts: Counter[str] = field(default_factory=Counter)
     refused: list[tuple[Row, Refused]] = field(default_factory=list)
 
@@ -210,6 +212,8 @@ class Batch:
             self._suppress(after, made.suppressed)
         for cohort in made.cohorts:
             self.cohorts.setdefault(cohort, set()).add(uid)
+        if made.online:
+            self.online[uid] = max(made.online, self.online.get(uid, 0))
         self.counts["kept"] += kept
         if before == after:
             self.counts["unchanged"] += 1
@@ -238,6 +242,7 @@ class Batch:
             await store.directory.suppress(list(self.suppressions.values()))
         if self.changes:
             await store.directory.change(list(self.changes.values()))
+        await store.directory.note_online({uid: Heard(least=total) for uid, total in self.online.items()})
         for cohort, uids in self.cohorts.items():
             await store.cohorts.add(cohort, uids)
         if meanwhile := await erased(store, self.key, self.known):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -43,7 +43,7 @@ DEVICES: Mapping[str, Reader] = {
     "devices": fields.devices,
 }
 IDENTITIES = ("uid", "xid", "email")
-COLUMNS = frozenset({*SCALARS, *DEVICES, *IDENTITIES, "suppressed", "cohorts", "attributes"})
+COLUMNS = frozenset({*SCALARS, *DEVICES, *IDENTITIES, "suppressed", "cohorts", "attributes", "online_total"})
 #: Names of the system before this one, in JSON Lines.
 OLD_NAMES: Mapping[str, str] = {"mdevices": "devices", "mtypes": "channels"}
 
@@ -66,6 +66,7 @@ class Draft:
     devices: list[Device] = field(default_factory=list)
     suppressed: frozenset[Channel] = frozenset()
     cohorts: frozenset[str] = frozenset()
+    online: int = 0  # milliseconds
     uid: str = field(default="", repr=False)
     xid: str = field(default="", repr=False)
 
@@ -122,8 +123,18 @@ def _take(made: Draft, column: str, value: Any, typed: bool) -> None:
         made.attributes.update(fields.attributes(value))
     elif column == "suppressed":
         made.suppressed = fields.suppressions(value)
+    elif column == "online_total":
+        made.online = fields.span(value)
     elif column == "cohorts":
         made.cohorts = fields.cohorts(value)
+
+
+def in_future(made: Draft, now: datetime) -> list[str]:
+    """The columns whose time lies in the future: what only moves forward would never be put right, and no
+    news of a device's death would ever be younger. A day is let pass: a date has no zone, clocks differ."""
+    latest = now + timedelta(days=1)
+    found = [name for name in ("last_seen", "created") if made.scalars.get(name, now) > latest]
+    return found + ["devices"] * any(device.registered > latest for device in made.devices)
 
 
 def change_of(before: Recipient | None, made: Draft, uid: UUID, now: datetime, own: Choices) -> Change:
@@ -132,9 +143,11 @@ def change_of(before: Recipient | None, made: Draft, uid: UUID, now: datetime, o
     What the row says replaces what was there, except: devices are added, attributes are added or replaced one
     by one, and nobody becomes less recently seen. A new person without `created` gets `now`. **What the
     person took back by themself stays so**: of such consents only those count for which the row says when
-    they were given (`consented`), and that is later. Raises Refused for a `consented` in the future, and when
-    there are too many devices.
+    they were given (`consented`), and that is later. Raises Refused for a time in the future, and when there
+    are too many devices.
     """
+    if ahead := in_future(made, now):
+        raise Refused(ahead[0], "a time in the future")
     attributes = {"xid": made.xid, **made.attributes} if made.xid else dict(made.attributes)
     scalars = dict(made.scalars)
     consented = scalars.pop("consented", None)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from msgxc.errors import NotFound, WrongInput
-from msgxc.people.fields import no_constant, without_invisible
+from msgxc.people.fields import Twice, no_constant, once, without_invisible
 from msgxc.people.record import COLUMNS, DEVICES, IDENTITIES, OLD_NAMES, unknown_column
 
 MAX_LINE = 1 << 20  # bytes
@@ -341,7 +341,10 @@ def _json_rows(lines: _Lines) -> Iterator[Row]:
             lines.skip()
             continue
         try:
-            found = json.loads(line, parse_constant=no_constant)
+            found = json.loads(line, parse_constant=no_constant, object_pairs_hook=once)
+        except Twice as error:
+            yield lines.row([], str(error))
+            continue
         except (ValueError, RecursionError):
             if lines.started == 1 and line.lstrip()[:1] != "{":
                 raise WrongInput(f"line 1: not JSON; {_WHAT_IS_READ}") from None

@@ -105,7 +105,7 @@ def _read(file: Path, key: bytes) -> Iterator[tuple[Thread, set[str], list[Subsc
 def _line(number: int, line: str, key: bytes) -> tuple[Thread, set[str], list[Subscription]]:
     """The thread as the line has it, which of its fields the line names, and its subscribers."""
     try:
-        found = json.loads(line, parse_constant=fields.no_constant)
+        found = json.loads(line, parse_constant=fields.no_constant, object_pairs_hook=fields.once)
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
         record = {OLD_NAMES.get(name, name): value for name, value in found.items() if value is not None}

@@ -17,6 +17,7 @@ from msgxc.expression import Narrowing
 from msgxc.ledger import Campaign, Control, Lease, Result, Row, Seal, ShardState, Window
 from msgxc.messages.records import Item, Join, Message
 from msgxc.model import Channel, Device, Recipient, Subscription, Thread
+from msgxc.online import Heard
 from msgxc.store.changes import Change
 from msgxc.store.choices import Choice, Choices, Said
 from msgxc.store.gateway import Gateway
@@ -84,8 +85,8 @@ class Directory(Protocol):
 
     async def erase(self, uids: Collection[UUID]) -> None:
         """Remove all that is personal and theirs: the records, their cohort memberships, subscriptions, read
-        marks, requests and invitations (in those by them, who it was), the ownership of devices, and the log
-        of their choices."""
+        marks, requests and invitations (in those by them, who it was), the ownership of devices, how long
+        they were online, and the log of their choices."""
 
     async def bury(self, people: Collection[bytes], at: datetime) -> None:
         """Keep that these people were erased, by ids.tombstone, never a uid. Twice is the same as once."""
@@ -113,6 +114,14 @@ class Directory(Protocol):
     async def seen(self, people: Mapping[UUID, datetime]) -> None:
         """These people were there at these times: `last_seen` moves forward, never back. Whoever is not in
         the directory is passed over. A power cut may lose the last of it."""
+
+    async def note_online(self, people: Mapping[UUID, Heard]) -> None:
+        """What was heard of how long these people were online (online.Online.after), of several callers at
+        once too. Twice is the same as once. Whoever is not in the directory is passed over. A power cut may
+        lose the last of it."""
+
+    async def online(self, uids: Collection[UUID]) -> dict[UUID, int]:
+        """For how many milliseconds these people have been online, all in all; who never was is left out."""
 
     async def owner(self, address: bytes) -> UUID | None:
         """Who has enlisted the device of this address (ids.address_hash of its token); None: nobody."""

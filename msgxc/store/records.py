@@ -18,6 +18,7 @@ from msgxc.ids import uuid_of
 from msgxc.ledger import TRIES, Intent, Result
 from msgxc.messages.records import Message, To
 from msgxc.model import DEVICE_CHANNELS, Channel, Device, Options, Thread, Urgency
+from msgxc.online import Online
 from msgxc.store.choices import Choices
 
 _CHANNELS = tuple(Channel)
@@ -55,6 +56,17 @@ def seconds(time: datetime | None) -> float | None:
 def time_of(value: float | None) -> datetime | None:
     """Seconds since the epoch as a time in UTC."""
     return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+def spell_online(kept: Online) -> list[int]:
+    """The times of which somebody's total knows, in one row."""
+    return [kept.before, *(time for span in kept.lately for time in span)]
+
+
+def read_online(total: int, times: Sequence[int]) -> Online:
+    """What spell_online wrote, with the total."""
+    before, *rest = times
+    return Online(total, before, tuple(zip(rest[::2], rest[1::2], strict=True)))
 
 
 def pack_intents(intents: Iterable[Intent]) -> bytes:

@@ -93,14 +93,14 @@ def test_never_more_channels_than_were_said(words: list[str]) -> None:
 def test_any_person_is_taken_and_nothing_is_made_up(row: dict[str, Any]) -> None:
     """No consent, no suppression, no key; remarks repeat nothing of the row; twice is the same."""
     cells = Cells("users", row)
-    uid, made = people.person(cells, READERS)
+    uid, made = people.person(cells, READERS, NOW)
     assert uid == UUID(ANN)
     assert not made.suppressed
     assert set(made.scalars) <= {"name", "email", "cell", "lang", "channels", "last_seen", "created"}
     assert "a secret" not in str([made, cells.remarks, *cells.left()])
     assert {"pwd", "mcerts"} <= {remark.column for remark in cells.left()}
     again = Cells("users", row)
-    assert (people.person(again, READERS), again.remarks) == ((uid, made), cells.remarks)
+    assert (people.person(again, READERS, NOW), again.remarks) == ((uid, made), cells.remarks)
 
 
 @given(rows("mthreads", tid=NEWS))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,8 +20,11 @@ from people_files import P256DH
 from msgxc import ids
 from msgxc.model import Channel
 from msgxc.people import fields
+from msgxc.people.record import Refused, change_of, draft, readers
+from msgxc.people.rows import Rows
 from msgxc.providers.encryption import is_point
 from msgxc.providers.mailbox import mailbox
+from msgxc.store.choices import Choices
 
 
 @pytest.mark.parametrize(
@@ -403,3 +409,52 @@ def test_any_json_is_read_or_refused(value: object) -> None:
             reader(value)
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"uid": "ann", "uid": "bob"}', "a name stands there twice"),
+        ('{"uid": "ann", "attributes": {"plan": "a", "plan": "b"}}', "a name stands there twice"),
+        ('{"uid": "ann", "attributes": {"a": NaN}}', "not JSON"),
+    ],
+)
+def test_a_name_stands_once_in_an_object(tmp_path: Path, text: str, reason: str) -> None:
+    """Of two values under one name nobody knows which was meant (RFC 8259, section 4)."""
+    file = tmp_path / "people.jsonl"
+    file.write_text('{"uid": "u"}\n' + text)
+    with Rows(file) as rows:
+        assert [row.problem for row in rows] == ["", reason]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        ("last_seen", "2999-01-01"),
+        ("created", "2026-12-03T00:00:00Z"),
+        ("apns", "aa@2036-10-01"),
+        (
+            "webpush",
+            json.dumps(
+                {"endpoint": "https://p.example.com/1", "keys": KEYS, "registered": "2099-01-01T00:00:00Z"}
+            ),
+        ),
+    ],
+)
+def test_a_time_in_the_future_is_refused(cell: tuple[str, str]) -> None:
+    """What only moves forward would never be put right again, and a device that was registered in 2036 would
+    outlive every news of its death (Apple, "Handling notification responses": the timestamp of a 410). A day
+    is let pass, for a date has no zone."""
+    made = draft([("uid", "u"), cell], readers(None), typed=False)
+    with pytest.raises(Refused, match="a time in the future"):
+        change_of(None, made, UUID(int=1), datetime(2026, 12, 1, 12, tzinfo=UTC), Choices())
+    soon = draft([("uid", "u"), ("last_seen", "2026-12-02")], readers(None), typed=False)
+    assert change_of(None, soon, UUID(int=1), datetime(2026, 12, 1, 12, tzinfo=UTC), Choices()).fields
+
+
+@pytest.mark.parametrize("value", ["vip,beta", "vip, beta;gold", ["vip,beta"]])
+def test_a_list_of_cohorts_with_commas_is_refused(value: object) -> None:
+    """Our own separator is ; (docs/audience.md): "vip,beta" would silently become one cohort, vip-beta."""
+    with pytest.raises(ValueError, match="separated by ;"):
+        fields.cohorts(value)
+    assert fields.cohorts("VIP; early birds") == {"vip", "early-birds"}

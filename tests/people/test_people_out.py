@@ -20,6 +20,7 @@ from msgxc import ids
 from msgxc.errors import NotFound, WrongInput
 from msgxc.expression import parse
 from msgxc.model import Channel, Device, Recipient, Subscription, Urgency
+from msgxc.online import Heard
 from msgxc.people import (
     cohort_from,
     cohort_where,
@@ -71,8 +72,9 @@ async def fill(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.csv.gz", "out.jsonl.gz"])
 async def test_what_goes_out_comes_back(store: SqliteStore, tmp_path: Path, name: str) -> None:
-    """An export reads back to the same records, suppressions and cohorts in an empty exchange."""
+    """An export reads back to the same records, times online, suppressions, cohorts in an empty exchange."""
     await fill(store)
+    await store.directory.note_online({A: Heard(least=4_321_000)})
     assert await export_people(select(store, NOW), store, KEY, tmp_path / name) == 3
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     other = SqliteStore(tmp_path / "other.sqlite3")
@@ -81,6 +83,7 @@ async def test_what_goes_out_comes_back(store: SqliteStore, tmp_path: Path, name
     summary = await import_people(tmp_path / name, other, KEY, now=NOW, refused=tmp_path / "refused.csv")
     assert (summary.imported, summary.refused, summary.suppressed) == (3, 0, 1)
     assert await other.directory.get([A, B, C]) == {person.uid: person for person in PEOPLE}
+    assert await other.directory.online([A, B, C]) == {A: 4_321_000}
     assert await other.cohorts.sizes() == {"vip": 2}
     await other.close()
 

@@ -37,6 +37,15 @@ async def store(place: tuple[str, str]) -> AsyncIterator[Store]:
     await opened.close()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def other(place: tuple[str, str]) -> AsyncIterator[Store]:
+    """The same store, opened a second time, as another process has it."""
+    opened = store_at(*place)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture
 def ledger(store: Store) -> Ledger:
     """The open store's ledger."""

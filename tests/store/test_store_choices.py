@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,8 @@ from random import Random
 from uuid import UUID, uuid4
 
 import pytest
-import pytest_asyncio
 from msgspec import structs
 from store_samples import at, device, person, uids
-from store_writer import store_at
 
 from msgxc.model import Channel, Recipient, Subscription, Thread
 from msgxc.store import migrations
@@ -31,15 +29,6 @@ MARKETING, PRODUCT, EMAIL, SMS = (
     channel(Channel.EMAIL),
     channel(Channel.SMS),
 )
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def other(place: tuple[str, str]) -> AsyncIterator[Store]:
-    """The same store, opened a second time, as another process has it."""
-    opened = store_at(*place)
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 STOPPED, DEAD = b"s" * 16, b"d" * 16

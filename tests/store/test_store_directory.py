@@ -13,6 +13,7 @@ from store_samples import WORDS, at, device, gathered, person, uids
 
 from msgxc.expression import Condition
 from msgxc.model import Channel, Device, Recipient, Subscription, Thread
+from msgxc.online import Heard
 from msgxc.store.ports import Store, Suppression, Wish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -61,6 +62,37 @@ async def test_whoever_is_erased_stays_so_when_they_were_seen_before(store: Stor
     await store.directory.erase([someone.uid])
     await store.directory.seen({someone.uid: seen})
     assert await store.directory.get([someone.uid]) == {}
+
+
+async def test_time_online_of_many_gateways_counts_once(store: Store, other: Store) -> None:
+    """20 people, each on two gateways that tell at the same moment, one of them twice: the union of what they
+    tell, or what a file said if that is more; nobody comes into being."""
+    people, nobody = uids(20), uuid4()
+    await store.directory.put([Recipient(uid) for uid in people])
+    now = 1_800_000_000_000
+    told = [[(now, now + 5_000), (now + 9_000, now + 10_000)], [(now + 4_000, now + 9_500)]]
+    first, second = (dict.fromkeys([*people, nobody], Heard(spans, now + 10_000)) for spans in told)
+    await asyncio.gather(store.directory.note_online(first), other.directory.note_online(second))
+    await other.directory.note_online(first)
+    assert await store.directory.online([*people, nobody]) == dict.fromkeys(people, 10_000)
+    await store.directory.note_online({people[0]: Heard(least=7_000), people[1]: Heard(least=12_000)})
+    await other.directory.note_online({people[1]: Heard([(now, now + 11_000)], now + 11_000)})
+    assert await store.directory.online(people[:2]) == {people[0]: 10_000, people[1]: 13_000}
+    assert await store.directory.online([]) == {}
+    await store.directory.note_online({})
+
+
+async def test_time_online_goes_with_its_person(store: Store) -> None:
+    """Erased, they leave nothing, and what a gateway tells afterwards is not kept; readmitted they begin
+    anew."""
+    someone, heard = Recipient(uuid4()), Heard([(1_000, 3_000)], 3_000)
+    for _ in range(2):
+        await store.directory.put([someone])
+        await store.directory.note_online({someone.uid: heard})
+        assert await store.directory.online([someone.uid]) == {someone.uid: 2_000}
+        await store.directory.erase([someone.uid])
+        await store.directory.note_online({someone.uid: heard})
+        assert await store.directory.online([someone.uid]) == {}
 
 
 async def test_the_later_write_replaces_everything(store: Store) -> None:

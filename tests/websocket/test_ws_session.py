@@ -368,7 +368,7 @@ async def test_presence_is_known_to_operators(gateway: Gateway) -> None:
             headers = {"Authorization": f"Bearer {as_whom}"}
             return await http.get(f"/api/v2/presence/{uid}", headers=headers)
 
-    nobody = {"connected": False, "online": 0, "active": False, "last_seen": None}
+    nobody = {"connected": False, "online": 0, "online_total": 0, "active": False, "last_seen": None}
     assert (await asked(operator)).json() == nobody
     async with connected(gateway.url, token) as client:
         assert (await asked(operator)).json() == {**nobody, "connected": True}
@@ -397,6 +397,31 @@ async def test_last_seen_moves_while_somebody_is_connected(gateway: Gateway) -> 
     left = await seen()
     assert left is not None
     assert left > checked_in
+
+
+async def test_time_online_counts_once_for_several_connections(gateway: Gateway) -> None:
+    """Two connections of one person, one after the other closed: no more than the time in which there was
+    one, and no less than what they surely were there."""
+    uid, token = await gateway.person()
+
+    async def total() -> float:
+        await gateway.hub.note_seen()
+        return (await gateway.exchange.store.directory.online([uid])).get(uid, 0) / 1000
+
+    before = time.monotonic()
+    async with connected(gateway.url, token) as first:
+        await first.ask("/ping")
+        there = time.monotonic()
+        async with connected(gateway.url, token) as second:
+            await second.ask("/ping")
+            with_two = time.monotonic() - there
+            assert with_two - 0.01 <= await total()
+        await first.ask("/ping")
+        with_one = time.monotonic() - there
+    await until(lambda: gateway.hub.connections == 0)
+    told = await total()
+    assert with_one - 0.01 <= told <= time.monotonic() - before
+    assert await total() == told
 
 
 async def test_wrong_frames_are_answered_and_cost_nothing(gateway: Gateway) -> None:

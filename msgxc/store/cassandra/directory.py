@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,13 @@ from msgspec import structs
 
 from msgxc.errors import StoreUnavailable
 from msgxc.model import Device, Recipient
+from msgxc.online import Heard, Online
 from msgxc.store import records
 from msgxc.store.cassandra import statements as cql
 from msgxc.store.cassandra.binding import UNSET
 from msgxc.store.cassandra.groups import CassandraCohorts, CassandraThreads
 from msgxc.store.cassandra.messages import forget_people
-from msgxc.store.cassandra.session import AT_ONCE, Session
+from msgxc.store.cassandra.session import AT_ONCE, TRIES, Session
 from msgxc.store.cassandra.times import instant, time_of
 from msgxc.store.changes import FIELDS, Change
 from msgxc.store.choices import Choice, Choices, Said, lines
@@ -238,6 +240,7 @@ class CassandraDirectory:
         await self._session.partitions(cql.ERASE_RECIPIENT, [[(uid,)] for uid in uids])
         for statement in cql.ERASE_UNDER_UID:
             await self._session.partitions(statement, [[(uid,)] for uid in uids])
+        await self._forget_online(uids)
         await self._disown(frozenset(uids))
 
     async def _disown(self, uids: Collection[UUID]) -> None:
@@ -310,6 +313,43 @@ class CassandraDirectory:
                 if last is None or time_of(last) < people[uid]
             ]
             await self._session.partitions(cql.SEEN, later)
+
+    async def note_online(self, people: Mapping[UUID, Heard]) -> None:
+        """By compare-and-set: of several gateways at once the slower one reads again. Whoever is erased
+        between the look and the write is forgotten once more."""
+        for some in records.batches(people, AT_ONCE):
+            left = await self._there(some)
+            for _ in range(TRIES):
+                rows = await self._session.rows(cql.ONLINE, left) if left else ()
+                kept = {uid: records.read_online(total, lately) for uid, total, lately in rows}
+                done = await asyncio.gather(*(self._set_online(u, kept.get(u), people[u]) for u in left))
+                fresh = [uid for uid, written in zip(left, done, strict=True) if written and uid not in kept]
+                await self._forget_online(set(fresh).difference(await self._there(fresh)))
+                left = [uid for uid, written in zip(left, done, strict=True) if not written]
+            if left:
+                raise StoreUnavailable("Cassandra did not say whether somebody's time online was written")
+
+    async def _there(self, uids: Sequence[UUID]) -> list[UUID]:
+        return [uid for (uid,) in await self._session.rows(cql.THERE, uids)] if uids else []
+
+    async def _set_online(self, uid: UUID, kept: Online | None, heard: Heard) -> bool:
+        now = (kept or Online()).after(heard)
+        values = (now.total, records.spell_online(now), uid)
+        if now == kept:
+            return True
+        if kept is None:
+            return bool(await self._session.change(cql.ONLINE_FIRST, *values))
+        known = (kept.total, records.spell_online(kept))
+        return bool(await self._session.change(cql.ONLINE_NOW, *values, *known))
+
+    async def _forget_online(self, uids: Collection[UUID]) -> None:
+        for uid in uids:
+            await self._session.settle(cql.FORGET_ONLINE, uid)
+
+    async def online(self, uids: Collection[UUID]) -> dict[UUID, int]:
+        chunks = [(some,) for some in records.batches(uids, AT_ONCE)]
+        answers = await self._session.each(cql.ONLINE, chunks)
+        return {uid: total for rows in answers for uid, total, _ in rows}
 
     async def owner(self, address: bytes) -> UUID | None:
         rows = await self._session.rows(cql.OWNER, address)

@@ -44,6 +44,14 @@ APPEAR = "INSERT INTO {ks}.recipients (uid, created) VALUES (?,?)"
 ENLIST = "UPDATE {ks}.recipients SET devices = devices + ?, last_seen = ? WHERE uid = ?"
 #: Somebody who is there was seen; with the time of that, so that whoever is erased meanwhile stays so.
 SEEN = "UPDATE {ks}.recipients USING TIMESTAMP ? SET last_seen = ? WHERE uid = ?"
+#: Who of some uids is there.
+THERE = "SELECT uid FROM {ks}.recipients WHERE uid IN ?"
+#: For how long some uids have been online, and of which times that knows; the first that is heard of
+#: somebody; what comes after that, unless another one was quicker; forget it.
+ONLINE = "SELECT uid, total, lately FROM {ks}.online WHERE uid IN ?"
+ONLINE_FIRST = "INSERT INTO {ks}.online (total, lately, uid) VALUES (?,?,?) IF NOT EXISTS"
+ONLINE_NOW = "UPDATE {ks}.online SET total = ?, lately = ? WHERE uid = ? IF total = ? AND lately = ?"
+FORGET_ONLINE = "DELETE FROM {ks}.online WHERE uid = ? IF EXISTS"
 #: Who enlisted a device last; the first; another one than before.
 OWNER = "SELECT uid FROM {ks}.device_owners WHERE address = ?"
 OWN_FIRST = "INSERT INTO {ks}.device_owners (address, uid) VALUES (?,?) IF NOT EXISTS"

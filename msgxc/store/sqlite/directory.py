@@ -15,6 +15,7 @@ from msgspec import structs
 from msgxc import ids
 from msgxc.expression import Narrowing
 from msgxc.model import Channel, Device, Recipient, Subscription, Thread
+from msgxc.online import Heard, Online
 from msgxc.store import records
 from msgxc.store.changes import Change, changed, own_after
 from msgxc.store.choices import Choice, Choices, Said, lines
@@ -135,6 +136,17 @@ class SqliteDirectory:
         rows = [(records.seconds(at), uid.bytes) for uid, at in people.items()]
         await self._db.change_many(sql.SEEN, rows, synced=False)
 
+    async def note_online(self, people: Mapping[UUID, Heard]) -> None:
+        if people:
+            await self._db.write(lambda db: _note_online(db, people), synced=False)
+
+    async def online(self, uids: Collection[UUID]) -> dict[UUID, int]:
+        found: dict[UUID, int] = {}
+        for some in _batches(uids):
+            rows = await self._db.rows(sql.ONLINE.format(marks=marks(len(some))), *some)
+            found.update((ids.uuid_of(uid), total) for uid, total, _ in rows)
+        return found
+
     async def owner(self, address: bytes) -> UUID | None:
         rows = await self._db.rows(sql.OWNER, address)
         return UUID(bytes=rows[0][0]) if rows else None
@@ -209,6 +221,19 @@ def _enlist(
     for old in gone:
         db.execute(sql.DISOWN, (address_of(old), uid.bytes))
     return before
+
+
+def _note_online(db: sqlite3.Connection, people: Mapping[UUID, Heard]) -> None:
+    """Read and written in one transaction: of several gateways one comes after the other."""
+    written: list[Sequence[object]] = []
+    for some in records.batches(people, BATCH):
+        keys = [uid.bytes for uid in some]
+        rows = db.execute(sql.ONLINE.format(marks=marks(len(keys))), keys)
+        kept = {uid: records.read_online(total, json.loads(lately)) for uid, total, lately in rows}
+        for uid, key in zip(some, keys, strict=True):
+            now = kept.get(key, Online()).after(people[uid])
+            written.append((key, now.total, json.dumps(records.spell_online(now))))
+    each(db, sql.SET_ONLINE, written)
 
 
 def _change(db: sqlite3.Connection, changes: Sequence[Change]) -> None:

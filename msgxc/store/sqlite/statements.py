@@ -32,8 +32,7 @@ ERASE = (
     "DELETE FROM scheduled WHERE sender = ?",
     "DELETE FROM joins WHERE uid = ?",
     "DELETE FROM choices WHERE uid = ?",
-    "DELETE FROM reading_devices WHERE uid = ?",
-    "DELETE FROM scheduled WHERE sender = ?",
+    "DELETE FROM online WHERE uid = ?",
     "UPDATE joins SET by = NULL WHERE by = ?",
 )
 BURY = "INSERT OR IGNORE INTO tombstones (mark, at) VALUES (?,?)"
@@ -51,6 +50,14 @@ APPEAR = (
 )
 #: Somebody who is there was seen.
 SEEN = "UPDATE recipients SET last_seen = max(coalesce(last_seen, 0), ?) WHERE uid = ?"
+#: For how long some uids have been online, and of which times that knows; `{marks}` is one `?` each.
+ONLINE = "SELECT uid, total, lately FROM online WHERE uid IN ({marks})"
+#: Write it back, of whoever is there.
+SET_ONLINE = (
+    "INSERT INTO online (uid, total, lately) SELECT ?1, ?2, ?3 WHERE EXISTS "
+    "(SELECT 1 FROM recipients WHERE uid = ?1) "
+    "ON CONFLICT (uid) DO UPDATE SET total = excluded.total, lately = excluded.lately"
+)
 #: Who enlisted a device last.
 OWNER = "SELECT uid FROM device_owners WHERE address = ?"
 DISOWN = "DELETE FROM device_owners WHERE address = ? AND uid = ?"
