@@ -153,7 +153,8 @@ async def _done(exchange: Exchange, campaign: Campaign) -> Counts:
     marks = Counter[tuple[str, Mark]]()
     for channel, line in found.channels.items():
         marks[channel, Mark.ACCEPTED], marks[channel, Mark.FAILED] = line.accepted, line.failed
-    return Counts(found.audience - found.ends[End.PENDING], marks)
+    seen, reached = found.audience - found.ends[End.PENDING], found.ends[End.REACHED]
+    return Counts(seen, marks, reached=reached)
 
 
 async def part(exchange: Exchange, name: str, whole: Range, share: float) -> Planned:

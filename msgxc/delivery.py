@@ -61,12 +61,14 @@ NEAR_SECONDS = 1.0  # a delivery that was put off for less is waited for, with t
 
 @dataclass(slots=True)
 class Counts:
-    """What one process has done for one campaign: marks by (channel or "", mark), recipients seen; and how
-    many deliveries wait now, by channel, each once however often it was put off."""
+    """What one process has done for one campaign: recipients seen; marks of deliveries (and of skipped
+    recipients) by (channel or "", mark); how many deliveries wait now, by channel, each once however often it
+    was put off; and of how many people a delivery was accepted, each once however many devices they have."""
 
     recipients: int = 0
     marks: Counter[tuple[str, Mark]] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
+    reached: int = 0
 
     def of(self, mark: Mark) -> int:
         """How many deliveries (or skipped recipients) got this mark."""
@@ -123,6 +125,7 @@ class Sender:
         self._asked: set[int] = set()  # the shards that a lane asks for now: another would ask in vain
         self._put_off: Counter[int] = Counter()  # by shard, since it was last loaded
         self._waits: dict[int, Counter[str]] = {}  # by shard, who of counts.waiting is there
+        self._reached: dict[int, set[int]] = {}  # by shard in hand, whose delivery was accepted
         self.counts = Counts()
         self._fit, self._unfit = Fit(), ""
 
@@ -283,6 +286,7 @@ class Sender:
             if hold.late:  # what was sent has to be written down, whoever has the lease
                 await asyncio.wait(hold.late)
             self._busy.discard(lease.shard)
+            self._reached.pop(lease.shard, None)
             keeper.cancel()
 
     async def _send_shard(self, hold: Hold, known: ShardState | None) -> None:
@@ -293,6 +297,8 @@ class Sender:
             known, state = None, await self._settle_doubt(hold, state)
             due, parked_until = left(state, self._now())
             self._put_off[hold.lease.shard] = 0
+            before = [row.uid.int for row in state.rows.values() if Mark.ACCEPTED in row.marks]
+            self._reached.setdefault(hold.lease.shard, set()).update(before)
             self._count_waiting(hold.lease.shard, state)
             async with self._turns:
                 sent = await self._send_windows(hold, state, due, numbers)
@@ -494,7 +500,9 @@ class Sender:
         first = results[0]
         if all(result.mark is first.mark and result.channel is first.channel for result in results):
             self.counts.marks[(first.channel or "", first.mark)] += len(results)
-            if first.mark is Mark.LATER:
+            if first.mark is Mark.ACCEPTED:
+                self._reach(shard, results)
+            elif first.mark is Mark.LATER:
                 self._put_off[shard] += len(results)
                 self._wait(shard, first.channel or "", len(results))
             return
@@ -503,6 +511,14 @@ class Sender:
                 self._put_off[shard] += 1
                 self._wait(shard, result.channel or "", 1)
             self.counts.marks[(result.channel or "", result.mark)] += 1
+        self._reach(shard, [result for result in results if result.mark is Mark.ACCEPTED])
+
+    def _reach(self, shard: int, accepted: Sequence[Result]) -> None:
+        """By number: what is hashed for each message is hashed in no time."""
+        people = self._reached.setdefault(shard, set())
+        before = len(people)
+        people.update([result.uid.int for result in accepted])
+        self.counts.reached += len(people) - before
 
     def _wait(self, shard: int, channel: str, count: int) -> None:
         self._waits.setdefault(shard, Counter())[channel] += count

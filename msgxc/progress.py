@@ -23,12 +23,13 @@ TELL_SECONDS = 1.0
 
 
 class Tally(NamedTuple):
-    """What was done: people looked at; deliveries accepted and failed; people skipped."""
+    """What was done: people looked at; deliveries accepted and failed; people skipped, people reached."""
 
     people: int = 0
     accepted: int = 0
     failed: int = 0
     skipped: int = 0
+    reached: int = 0
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
@@ -107,8 +108,9 @@ class _Teller:
         self.take(counts)
 
     async def tell(self) -> None:
-        marks = (self.counts.of(mark) for mark in (Mark.ACCEPTED, Mark.FAILED, Mark.SKIPPED))
-        now = Tally(self.counts.recipients, *marks)
+        counts = self.counts
+        sent = counts.of(Mark.ACCEPTED), counts.of(Mark.FAILED)
+        now = Tally(counts.recipients, *sent, counts.marks["", Mark.SKIPPED], counts.reached)
         if now != self.told:
             self.told = now
             seconds = round(monotonic() - self.begun, 3)

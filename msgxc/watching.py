@@ -114,6 +114,7 @@ def _stored(report: Report) -> Tally:
         accepted=sum(line.accepted for line in lines),
         failed=sum(line.failed for line in lines),
         skipped=report.ends[End.SKIPPED],
+        reached=report.ends[End.REACHED],
     )
 
 

@@ -160,8 +160,8 @@ class Screen:
     def total(self) -> Counts:
         """What this run has done so far."""
         before, now = self._before, self._now
-        waiting = before.waiting + now.waiting
-        return Counts(before.recipients + now.recipients, before.marks + now.marks, waiting)
+        waiting, reached = before.waiting + now.waiting, before.reached + now.reached
+        return Counts(before.recipients + now.recipients, before.marks + now.marks, waiting, reached)
 
     def show(self, _: Engine) -> None:
         """Say it in the log, and put it up, if it has moved and some seconds are over."""

@@ -51,18 +51,20 @@ def fields(progress: Progress) -> dict[str, object]:
         "accepted": done.accepted,
         "failed": done.failed,
         "skipped": done.skipped,
+        "reached": done.reached,
         "finished": progress.finished,
         "state": _state(progress),
     }
 
 
 def line(progress: Progress) -> str:
-    """One look as one line: counts, and where they are from."""
+    """One look as one line: people, then deliveries, for one person may have several; where it is from."""
     done, audience = progress.done, progress.audience
     percent = f" ({100 * done.people // audience} %)" if audience else ""
     people = f"{progress.name}: {min(done.people, audience):,} of {audience:,} people{percent}"
-    sent = f"{done.accepted:,} accepted, {done.failed:,} failed, {done.skipped:,} skipped"
-    return f"{people}, {sent}, {_state(progress)}"
+    ends = f"{done.reached:,} reached, {done.skipped:,} skipped"
+    sent = f"{done.accepted:,} deliveries accepted, {done.failed:,} failed"
+    return f"{people}, {ends}; {sent}; {_state(progress)}"
 
 
 def _state(progress: Progress) -> str:

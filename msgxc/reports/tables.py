@@ -159,13 +159,14 @@ def in_vain(report: Report, *, of_rest: bool = False) -> str:
 
 
 def how_far(total: Counts, audience: int, rate: float) -> str:
-    """How far a campaign is that is being sent, in one line. `rate`: people a second, 0: not known."""
+    """How far a campaign is that is being sent, in one line: people, and of deliveries those that failed, for
+    a person may be reached on another device. `rate`: people a second, 0: not known."""
     done = min(total.recipients, audience)
     percent = 100 * done // audience if audience else 100
     parts = [
         f"{done:,} of {audience:,} people looked at ({percent} %)",
-        f"{total.of(Mark.ACCEPTED):,} accepted",
-        f"{total.of(Mark.FAILED):,} failed",
+        f"{total.reached:,} reached",
+        f"{total.of(Mark.FAILED):,} deliveries failed",
     ]
     if rate > 0:
         parts += [f"{rate:,.0f} a second" if rate >= 1 else f"{60 * rate:,.0f} a minute"]

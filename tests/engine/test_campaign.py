@@ -23,7 +23,7 @@ from msgxc.campaign import (
     Where,
 )
 from msgxc.errors import CampaignConflict, NotFound, WrongExpression, WrongInput, WrongTemplate
-from msgxc.ledger import Control
+from msgxc.ledger import Control, Mark
 from msgxc.model import Channel, Reason, Recipient, Skip
 from msgxc.reports.funnel import End
 from msgxc.reports.why import why
@@ -58,6 +58,24 @@ async def test_everybody_gets_it_once_or_has_a_reason(exchange: Exchange, ground
     assert accepted.pop(both.uid) == 2
     assert set(accepted.values()) == {1}
     assert report.finished
+
+
+async def test_what_is_told_meanwhile_counts_people(exchange: Exchange, ground: Ground) -> None:
+    """People with two devices, of which one may be dead or put off for a while: reached once each, in the
+    counts of whoever sends, and in those of whoever goes on."""
+    pairs = [("ok", "ok"), ("ok", "gone"), ("throttled1", "ok"), ("gone", "gone")]
+    people = [
+        person(*(device(Channel.APNS, f"{word}-{number}-{n}") for n, word in enumerate(pair)))
+        for number, pair in enumerate(pairs * 5)
+    ]
+    await enlist(exchange, ground, people)
+    planned = await campaigns.plan(exchange, spec("pairs"))
+    await campaigns.seal(exchange, planned.id)
+    counts = await campaigns.send_slice(exchange, planned.id, 0, planned.shards, stop=NEVER)
+    assert (counts.reached, counts.of(Mark.ACCEPTED), counts.of(Mark.FAILED)) == (15, 25, 15)
+    again = await campaigns.plan(exchange, spec("pairs"))
+    assert (again.done.recipients, again.done.reached, again.done.of(Mark.ACCEPTED)) == (20, 15, 25)
+    assert (await campaigns.report(exchange, "pairs")).ends == {End.REACHED: 15, End.FAILED: 5}
 
 
 async def test_a_second_start_repeats_nobody(exchange: Exchange, ground: Ground) -> None:

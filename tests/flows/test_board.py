@@ -39,19 +39,23 @@ def test_a_line_comes_every_five_seconds_while_something_moves() -> None:
         (
             1215,
             17.4,
-            "1,215 of 1,997 people looked at (60 %), 902 accepted, 9 failed, 17 a second, about 45 s left",
+            "1,215 of 1,997 people looked at (60 %), 891 reached, 9 deliveries failed, 17 a second, "
+            "about 45 s left",
         ),
-        (1996, 0.0, "1,996 of 1,997 people looked at (99 %), 902 accepted, 9 failed"),
-        (1997, 3.0, "1,997 of 1,997 people looked at (100 %), 902 accepted, 9 failed, 3 a second"),
-        (1998, 3.0, "1,997 of 1,997 people looked at (100 %), 902 accepted, 9 failed, 3 a second"),
+        (1996, 0.0, "1,996 of 1,997 people looked at (99 %), 891 reached, 9 deliveries failed"),
+        (1997, 3.0, "1,997 of 1,997 people looked at (100 %), 891 reached, 9 deliveries failed, 3 a second"),
+        (1998, 3.0, "1,997 of 1,997 people looked at (100 %), 891 reached, 9 deliveries failed, 3 a second"),
         (
             0,
             0.1,
-            "0 of 1,997 people looked at (0 %), 902 accepted, 9 failed, 6 a minute, about 5 h 33 min left",
+            "0 of 1,997 people looked at (0 %), 891 reached, 9 deliveries failed, 6 a minute, "
+            "about 5 h 33 min left",
         ),
     ],
 )
 def test_the_line_has_counts_and_whole_percents(people: int, rate: float, says: str) -> None:
-    """People looked at, accepted, failed, the pace, and how long it will take."""
-    counts = Counts(people, Counter({("apns", Mark.ACCEPTED): 902, ("apns", Mark.FAILED): 9}))
+    """People looked at and reached (fewer than deliveries: some have two devices), deliveries that failed,
+    the pace, and how long it will take."""
+    marks = Counter({("apns", Mark.ACCEPTED): 902, ("apns", Mark.FAILED): 9})
+    counts = Counts(people, marks, reached=891)
     assert how_far(counts, 1997, rate) == says

@@ -75,7 +75,7 @@ async def test_whoever_looks_on_sees_it_live(
     assert len({p.done.people for p in seen if p.live and 0 < p.done.people < PEOPLE}) >= 2
     assert all(progress.done.people <= PEOPLE for progress in seen)
     assert seen[-1].finished
-    assert seen[-1].done == Tally(people=PEOPLE, accepted=PEOPLE)
+    assert seen[-1].done == Tally(people=PEOPLE, accepted=PEOPLE, reached=PEOPLE)
 
 
 async def test_what_is_told_is_counts_once_a_second(sending: Exchange, ground: Ground) -> None:
@@ -143,7 +143,8 @@ async def test_without_nats_it_goes_on_and_is_still_seen(
     lines = shown.read_text().splitlines()
     people = [int(line.split()[1]) for line in lines]
     assert people == sorted(people)
-    assert lines[-1] == f"deaf: {FEW} of {FEW} people (100 %), {FEW} accepted, 0 failed, 0 skipped, finished"
+    whole = f"{FEW} of {FEW} people (100 %), {FEW} reached, 0 skipped; {FEW} deliveries accepted, 0 failed"
+    assert lines[-1] == f"deaf: {whole}; finished"
 
 
 def start_command(settings: Settings, *words: str, **more: object) -> subprocess.Popen[str]:
@@ -200,5 +201,5 @@ def test_progress_needs_no_more_than_this() -> None:
     """What is no message of a sender is not taken for one."""
     for text in (b"", b"[]", b"3", b'{"sender": "x"}', b"\xff", b'{"sender": "x", "people": null}'):
         assert Told.decode(text) is None
-    told = Told("a", 1.5, Tally(1, 2, 3, 4))
+    told = Told("a", 1.5, Tally(1, 2, 3, 4, 5))
     assert Told.decode(told.encode()) == told
