@@ -3,6 +3,8 @@ Pure."""
 
 from __future__ import annotations
 
+from unicodedata import normalize
+
 #: The characters of the basic set; those of its extension take two places.
 BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
@@ -13,11 +15,12 @@ EXTENSION = frozenset("^{}\\[~]|€\f")
 
 #: What word processors make of plain characters, and what stands in the basic set for it.
 TYPOGRAPHIC = {
-    **dict.fromkeys("\u2018\u2019\u201a\u2032`\u00b4", "'"),
-    **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"'),
-    **dict.fromkeys("\u2010\u2011\u2013\u2014", "-"),
-    **dict.fromkeys("\u00a0\u202f\u2009\t", " "),
-    **dict.fromkeys("\u200b\ufeff\u00ad", ""),
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032`\u00b4", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2008\u2009\u200a\u202f\u205f\t", " "),
+    **dict.fromkeys("\u2028\u2029\u0085\v", "\n"),
+    **dict.fromkeys("\u200b\u2060\ufeff\u00ad", ""),
     **{"\u2026": "...", "\u2022": "*", "\u2039": "<", "\u203a": ">"},
 }
 _PLAIN = str.maketrans(TYPOGRAPHIC)
@@ -55,6 +58,15 @@ def told(text: str) -> str:
         return f"GSM-7, {parts}"
     odd = "".join(dict.fromkeys(char for char in text if not is_gsm7(char)))
     return f"UCS-2 because of {' '.join(odd[:5])}{' …' * (len(odd) > 5)}, {parts}"
+
+
+def composed(text: str) -> str:
+    """The same text, a letter and its accent as one character where Unicode has that (NFC): so é, which a Mac
+    may write as two, is in the alphabet. Never longer."""
+    if text.isascii():
+        return text
+    found = normalize("NFC", text)
+    return found if len(found) <= len(text) else text
 
 
 def plain(text: str) -> str:

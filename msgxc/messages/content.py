@@ -8,6 +8,7 @@ from html import escape
 import orjson
 from msgspec import structs
 
+from msgxc.gsm7 import composed
 from msgxc.messages.records import Message
 from msgxc.model import Channel, Content, Email, Push, Sms
 from msgxc.render.folder import PUSH_CHANNELS, SILENT_CHANNELS
@@ -33,7 +34,7 @@ def plain(message: Message, channel: Channel, *, name: str, others: int, where: 
     if channel in PUSH_CHANNELS:
         return _push(message, title, text)
     if channel is Channel.SMS:
-        return Sms(_short(f"{title}: {text}" if title else text))
+        return Sms(_short(composed(f"{title}: {text}" if title else text)))
     subject = cut(" ".join((title or text).split()), LINE)
     shown = [text, *filter(None, (message.url,))]
     if where.preferences:

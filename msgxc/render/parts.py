@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from msgxc.errors import WrongTemplate
+from msgxc.gsm7 import composed
 from msgxc.model import Email, Options, Push, Shape, Sms, filled
 from msgxc.render import options
 from msgxc.render.limits import SOURCE
@@ -95,7 +96,7 @@ class SmsPart:
         text = _close(self.text.render(variables, now))
         if not text:
             raise WrongTemplate(f"{self.text.file}: the text is empty")
-        return Sms(text)
+        return Sms(composed(text))
 
     def texts(self) -> tuple[Text, ...]:
         """All that is rendered."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msgxc import ids
-from msgxc.gsm7 import TYPOGRAPHIC, is_gsm7, plain, segments, told
+from msgxc.gsm7 import TYPOGRAPHIC, composed, is_gsm7, plain, segments, told
 from msgxc.messages.content import plain as shown
 from msgxc.messages.records import Message
 from msgxc.model import Channel, Sms
@@ -50,6 +50,39 @@ def test_plain_text_never_costs_more(text: str) -> None:
     assert not any(not is_gsm7(put) for put in TYPOGRAPHIC.values())
     if is_gsm7(plain(text)):
         assert segments(plain(text)) <= segments(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Cafe\u0301 fu\u0308r A\u030angstro\u0308m", "Café für Ångström"),  # as file names of a Mac are
+        ("\u212b", "Å"),  # the sign of the unit
+        ("\u0958", "\u0958"),  # whose NFC is longer
+        ("👩\u200d👧", "👩\u200d👧"),
+    ],
+)
+def test_a_letter_with_its_accent_is_one_character(text: str, same: str) -> None:
+    """What is canonically the same text (Unicode, UAX #15) costs the same: GSM-7 where its letters are in the
+    alphabet, and never more than before."""
+    assert composed(text) == same
+    message = Message(ids.message_id(1_790_000_000, b"12345678"), UUID(int=1), text)
+    assert shown(message, Channel.SMS, name="", others=0, where=Links()) == Sms(same)
+
+
+@given(st.text(max_size=200))
+def test_a_composed_text_never_costs_more(text: str) -> None:
+    """Whatever it is; and twice is once."""
+    assert segments(composed(text)) <= segments(text)
+    assert composed(composed(text)) == composed(text)
+
+
+@pytest.mark.parametrize(
+    "odd", ["10\u20135", "5\u2032 11\u2033", "\u22125", "a\u2009b", "a\u2028b", "it\u02bcs"]
+)
+def test_what_a_keyboard_makes_of_plain_characters_is_told(odd: str) -> None:
+    """Dashes, primes, a minus sign, narrow spaces, line separators: `template check` says what they cost."""
+    assert not is_gsm7(odd)
+    assert is_gsm7(plain(odd))
 
 
 def test_the_reason_for_ucs_2_is_told() -> None:
