@@ -345,6 +345,11 @@ class Settings(BaseSettings):
         default=400, ge=1, description="Days that a finished campaign's rows are kept."
     )
 
+    @property
+    def store_file(self) -> Path:
+        """Where the embedded store is."""
+        return self.home / "msgxc.sqlite3"
+
     @field_validator("*")
     @classmethod
     def _on_one_line(cls, value: object, info: ValidationInfo) -> object:

@@ -217,12 +217,7 @@ def make_store(settings: Settings, *, reading: bool = False) -> Store:
         return CassandraStore(CassandraSettings.of(settings), settings.home)
     from msgxc.store.sqlite import SqliteStore
 
-    return SqliteStore(store_file(settings), reading=reading)
-
-
-def store_file(settings: Settings) -> Path:
-    """Where the embedded store is."""
-    return settings.home / "msgxc.sqlite3"
+    return SqliteStore(settings.store_file, reading=reading)
 
 
 async def make_bus(settings: Settings) -> Bus:

@@ -30,7 +30,7 @@ def backup(
 ) -> None:
     """Make a backup of the embedded store, whoever works with it meanwhile: FILE, and its key in FILE.key."""
     from msgxc.store.sqlite.backup import back_up
-    from msgxc.wiring import open_exchange, store_file
+    from msgxc.wiring import open_exchange
 
     settings = _embedded(read_settings())
     key = _key_of(file)
@@ -44,7 +44,7 @@ def backup(
         async with open_exchange(settings) as exchange:
             await exchange.store.accept()  # what comes after the backup is newer than the backup
             at = datetime.fromtimestamp(exchange.clock(), UTC)
-            await asyncio.to_thread(back_up, store_file(settings), file, at)
+            await asyncio.to_thread(back_up, settings.store_file, file, at)
 
     asyncio.run(work())
     in_settings = bool(settings.secret_key.get_secret_value())
@@ -116,9 +116,8 @@ def _put_back(settings: Settings, file: Path, force: bool, as_json: bool) -> dic
     """The backup, and with it its key, in the place of what is there, which is kept. Answers store, made,
     kept and carried; without `as_json` it is told at once, whatever comes of the rest."""
     from msgxc.store.sqlite.backup import look, put_back
-    from msgxc.wiring import store_file
 
-    store, own = store_file(settings), settings.home / "secret.key"
+    store, own = settings.store_file, settings.home / "secret.key"
     found = look(file)
     if store.exists() and not force:
         raise Conflict(f"there is a store: --force puts the backup in its place, and keeps {store}", "exists")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markdown import Markdown
 
 from msgxc import ids
 from msgxc.cli import completing
@@ -57,6 +55,9 @@ def _line(campaign: Campaign) -> dict[str, object]:
 @app.command("report")
 def report(name: NameArgument, as_json: AsJson = False) -> None:
     """Where everybody of the audience stands: by channel, skips by reason, errors and what to do."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
     from msgxc import campaigns
     from msgxc.reports import tables
 

@@ -11,9 +11,9 @@ from msgxc.cli import completing
 from msgxc.cli.running import AsJson, now_of, show, tell, with_exchange
 from msgxc.errors import WrongInput
 from msgxc.expression import parse
-from msgxc.people import CohortSummary, cohort_from, cohort_name, cohort_where, count, require_cohort
 
 if TYPE_CHECKING:
+    from msgxc.people import CohortSummary
     from msgxc.wiring import Exchange
 
 app = typer.Typer(help="Named groups of people.", no_args_is_help=True)
@@ -41,6 +41,8 @@ def create(
     ] = None,
 ) -> None:
     """Make a cohort, or add to it. It is a list as of now: --where is not looked at again."""
+    from msgxc.people import cohort_from, cohort_name, cohort_where
+
     if bool(where) == bool(file):
         raise WrongInput("a cohort is made with either --where or --file")
 
@@ -58,6 +60,7 @@ def create(
 @app.command("drop")
 def drop(name: NameArgument) -> None:
     """Forget a cohort; its people stay."""
+    from msgxc.people import cohort_name, require_cohort
 
     async def work(exchange: Exchange) -> None:
         await require_cohort(exchange.store, cohort_name(name))
@@ -73,6 +76,8 @@ def count_(
     as_json: AsJson = False,
 ) -> None:
     """How many people an expression means now."""
+    from msgxc.people import count
+
     where = parse(expression)
 
     async def work(exchange: Exchange) -> tuple[int, int]:

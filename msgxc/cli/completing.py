@@ -42,10 +42,9 @@ def threads(incomplete: str) -> list[str]:
 def _in_store(kind: str, incomplete: str) -> list[str]:
     from msgxc.settings import read_settings
     from msgxc.store.sqlite.names import names
-    from msgxc.wiring import store_file
 
     with suppress(MsgxcError, OSError, sqlite3.Error, ValueError, KeyError):
         settings = read_settings()
         if settings.store == "sqlite":
-            return [name for name in names(store_file(settings), kind) if name.startswith(incomplete)]
+            return [name for name in names(settings.store_file, kind) if name.startswith(incomplete)]
     return []

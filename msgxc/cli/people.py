@@ -17,10 +17,10 @@ from msgxc.cli.running import AsJson, now_of, show, tell, with_exchange
 from msgxc.errors import NotFound, WrongInput
 from msgxc.expression import parse
 from msgxc.model import MUTE, Channel, Recipient
-from msgxc.people import ImportSummary, export_people, import_people, select
 from msgxc.store.choices import Choices
 
 if TYPE_CHECKING:
+    from msgxc.people import ImportSummary
     from msgxc.wiring import Exchange
 
 app = typer.Typer(help="People in and out, and what is known of one of them.", no_args_is_help=True)
@@ -45,6 +45,8 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import people from a file; docs/audience.md has its columns. May be repeated."""
+    from msgxc.people import ImportSummary, import_people
+
     rejects = refused or file.with_name(file.name + ".refused.csv")
     last = ImportSummary()
 
@@ -112,6 +114,7 @@ def export(
     ] = False,
 ) -> None:
     """Export everybody, a cohort, or those for whom an expression holds."""
+    from msgxc.people import export_people, select
 
     async def work(exchange: Exchange) -> int:
         chosen = select(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from msgxc.cli.running import AsJson, show, tell, with_exchange
-from msgxc.people import import_threads
 
 if TYPE_CHECKING:
     from msgxc.wiring import Exchange
@@ -21,6 +20,8 @@ def import_(
     file: Annotated[Path, typer.Argument(help="A .jsonl file, one thread a line.")], as_json: AsJson = False
 ) -> None:
     """Import threads and their subscribers; docs/audience.md has the keys. May be repeated."""
+    from msgxc.people import import_threads
+
     done = with_exchange(lambda exchange: import_threads(file, exchange.store, exchange.key))
     if as_json:
         tell({"threads": done.threads, "subscriptions": done.subscriptions})
