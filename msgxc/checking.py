@@ -122,8 +122,11 @@ def _linked(content: Content) -> Iterator[tuple[bool, str]]:
         return
     if content.url.partition(":")[0].strip().lower() in SCRIPTS:
         yield True, "url is a script"
-    if content.image.startswith("http:"):
+    if content.image and not content.image.startswith(("https:", "/")):
         yield False, "image without https: iPhones do not load it, and FCM takes none"
+    for name in ("url", "image"):
+        if getattr(content, name) and name in content.data:
+            yield False, f"data has {name} too: devices get the message's own instead"
 
 
 def _outgoing(content: Content, channel: Channel, base: str) -> Outgoing:

@@ -56,6 +56,8 @@ _NO_ID = frozenset(_NO_IDS.split()) | {"[object Object]"}
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffd\U000e0100-\U000e01ef]"
 )
+#: A mobile number of Mexico with the 1 that was dialled before it until 2019 (its plan of numbers of 2018).
+_OLD_MEXICAN = re.compile("1([2-9][0-9]{9})")
 _CELL = re.compile(r"\s*[+\uff0b]?[\d\s().\-/\u2010-\u2015\u2212]*")
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
@@ -195,6 +197,8 @@ def normal_cell(value: Any, region: str | None) -> str:
     except phonenumbers.NumberParseException:
         hint = "" if region or text.startswith("+") else " (write it with +, or name a region)"
         raise ValueError(f"not a phone number{hint}") from None
+    if number.country_code == 52 and (old := _OLD_MEXICAN.fullmatch(str(number.national_number))):
+        number.national_number = int(old[1])
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise ValueError("no phone has this number: too long, too short, or without its area")
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))

@@ -49,11 +49,14 @@ DEAD_NUMBERS: Mapping[str, str] = {
 #: 30006 is "a landline or, in the case of short codes, an unreachable carrier": of a sender that is no whole
 #: number it says nothing about the number that was sent to.
 SENDERS = frozenset({"30006"})
-#: What a person replies who wants nothing more: Twilio's default words, the CTIA's, and how the same is said
-#: in the languages of the example people. Or who wants everything again.
+#: What a person replies who wants nothing more: Twilio's default words, the CTIA's, those of 47 CFR
+#: 64.1200(a)(10) and what says as much, and how it is said in the languages of the example people. Or who wants everything again.
 STOP = (
     "stop stopall unsubscribe cancel end quit revoke optout nomore removeme leavemealone donottextme "
-    "donttextme stopp abmelden abmeldung abbestellen keinesmsmehr arret arreter arretez desabonner "
+    "donttextme donotcontactme dontcontactme takemeoff takemeoffyourlist takemeoffthelist "
+    "removemefromyourlist removemefromthelist revokeconsent revokemyconsent irevokemyconsent "
+    "iwithdrawmyconsent withdrawmyconsent quittexting quittextingme nomoretexts nomoremessages "
+    "stopp abmelden abmeldung abbestellen keinesmsmehr arret arreter arretez desabonner "
     "desinscription baja parar cancelar توقف إيقاف إلغاءالاشتراك 停止 配信停止 配信解除 解除"
 )
 START = frozenset({"start", "yes", "unstop"})
@@ -63,6 +66,8 @@ BESIDE = (
     "please pls all now me us it this these the to and text texts texting message messages messaging sms "
     "sending from thanks thank you your list i want would like wish of my number bitte alle mich merci svp"
 )
+#: What may stand beside any of STOP: "please end", "cancel, thanks".
+POLITE = "please pls now thanks thank you bitte danke svp merci"
 LONGEST = 1_600  # characters of a text message that are looked at: Twilio joins no more
 _WORD = re.compile(r"\w+")
 #: Words that say it together.
@@ -130,7 +135,8 @@ def wish(text: str) -> News | None:
     with words that say nothing else), START as just that word. None: something else, "don't stop" for one."""
     words = _words(text)
     said, joined = set(words), "".join(words)
-    if joined in _STOP or (said & _CLEAR and said <= _CLEAR | _BESIDE):
+    bare = "".join(word for word in words if word not in _POLITE)
+    if joined in _STOP or bare in _STOP or (said & _CLEAR and said <= _CLEAR | _BESIDE):
         return News.STOPPED
     return News.STARTED if joined in START else None
 
@@ -142,7 +148,7 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(_ONE_WORD.sub(lambda two: "".join(filter(None, two.groups())), letters))
 
 
-_STOP, _CLEAR, _BESIDE = (frozenset(_words(words)) for words in (STOP, CLEAR, BESIDE))
+_STOP, _CLEAR, _BESIDE, _POLITE = (frozenset(_words(words)) for words in (STOP, CLEAR, BESIDE, POLITE))
 
 
 def _address(key: bytes, number: str) -> bytes:

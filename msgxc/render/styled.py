@@ -87,6 +87,7 @@ class _Reader(Html):
         self.parts: list[str] = []
         self.silent: list[str] = []  # the open elements, once one of them is not read
         self.links: list[tuple[str, int]] = []
+        self.kept = 0  # elements that are open whose line ends count
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         having = {name: value or "" for name, value in attrs}
@@ -94,6 +95,7 @@ class _Reader(Html):
             self.silent += [tag] if tag not in VOID else []
             return
         self._break(tag)
+        self.kept += tag == "pre"
         if tag == "a":
             self.links.append((self.own("href") if "href" in having else "", len(self.parts)))
         elif tag == "li":
@@ -111,11 +113,13 @@ class _Reader(Html):
             return
         if tag == "a" and self.links:
             self._leave_link(*self.links.pop())
+        self.kept -= tag == "pre" and self.kept > 0
         self._break(tag)
 
     def handle_data(self, data: str) -> None:
         if not self.silent:
-            self.parts.append(_BLANK.sub(" ", data))
+            lines = data.split("\n") if self.kept else [data]
+            self.parts.append("\n".join(_BLANK.sub(" ", line) for line in lines))
 
     def handle_comment(self, data: str) -> None:
         if not self.silent and _TAG.fullmatch(data):

@@ -430,6 +430,17 @@ async def test_stop_and_start_by_text(world: World) -> None:
         "BAJA",
         "配信解除",
         "إلغاء الاشتراك",
+        # 47 CFR 64.1200(a)(10): each of its words, and whatever else says so clearly
+        "please end",
+        "Quit, please.",
+        "cancel now!",
+        "Quit texting me",
+        "revoke consent",
+        "I revoke my consent",
+        "Remove me from your list",
+        "take me off your list",
+        "Don't contact me",
+        "no more messages",
     ],
 )
 def test_stop_is_understood_however_it_is_written(text: str) -> None:
@@ -455,6 +466,12 @@ def test_stop_is_understood_however_it_is_written(text: str) -> None:
         "no more than two, please",
         "cancel my order",
         "the bus stop",
+        "please, thanks",
+        "end of the week?",
+        "quit your job",
+        "please cancel my order",
+        "I never revoke",
+        "take me off at the next stop",
     ],
 )
 def test_what_says_something_else_is_no_wish(text: str) -> None:

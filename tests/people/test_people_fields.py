@@ -138,6 +138,9 @@ def test_the_quick_way_agrees_with_the_library(local: str, domain: str) -> None:
         ("\u202a+1 (202)\u00a0555\u20110123\u202c", None, "+12025550123"),  # copied from an address book
         ("+٩٧١ ٥٠ ١٢٣ ٤٥٦٧", None, "+971501234567"),
         ("\uff0b１２０２５５５０１２３", None, "+12025550123"),
+        ("+52 1 55 1234 5678", None, "+525512345678"),  # as was dialled until 2019 (Mexico's plan of numbers)
+        ("1 55 1234 5678", "MX", "+525512345678"),
+        ("+52 55 1234 5678", None, "+525512345678"),
     ],
 )
 def test_cell_becomes_e164(text: object, region: str | None, normal: str) -> None:

@@ -79,9 +79,18 @@ def test_a_push_leads_somewhere() -> None:
     assert of(push_json='{"title": "T", "url": "JavaScript:x()"}').fails == ["t/push.json: url is a script"]
     (line,) = of(push_json='{"title": "T", "image": "http://x.example/i.png"}').warnings
     assert "image without https" in line
+    (line,) = of(push_json='{"title": "T", "image": "data:image/png;base64,R0"}').warnings
+    assert "image without https" in line
     for url in ("/offers", "myapp://offers", "https://x.example", "{{ values.url }}"):
         found = of(push_json=json.dumps({"title": "T", "url": url, "image": "https://x.example/i.png"}))
         assert (found.fails, found.warnings) == ([], [])
+
+
+def test_of_two_words_for_one_thing_the_other_is_told() -> None:
+    """`url` and `image` go to devices beside `data`, under these names: what `data` says there is lost."""
+    (line,) = of(push_json='{"title": "T", "url": "/a", "data": {"url": "/b", "image": "c"}}').warnings
+    assert "data has url too" in line
+    assert not of(push_json='{"title": "T", "data": {"url": "/b"}}').warnings
 
 
 # -- text messages

@@ -130,6 +130,12 @@ def test_plain_text_reads_well() -> None:
     )
 
 
+def test_lines_of_preformatted_text_stay() -> None:
+    """A poem, a table of plain text: HTML standard, "Rendering", `pre { white-space: pre }`."""
+    html = "<p>one\ntwo</p><pre>\n3 x <b>tea\n</b>1 x cake</pre><div hidden><pre>a</div>b\nc"
+    assert plain_text(html) == "one two\n\n3 x tea\n1 x cake\nb c\n"
+
+
 # -- what is left as it is
 
 REVEALED = '<![if !mso]><p class="o">for the others, {{ name }}</p><![endif]>'
