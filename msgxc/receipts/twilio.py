@@ -50,7 +50,8 @@ DEAD_NUMBERS: Mapping[str, str] = {
 #: number it says nothing about the number that was sent to.
 SENDERS = frozenset({"30006"})
 #: What a person replies who wants nothing more: Twilio's default words, the CTIA's, those of 47 CFR
-#: 64.1200(a)(10) and what says as much, and how it is said in the languages of the example people. Or who wants everything again.
+#: 64.1200(a)(10) and what says as much, and how it is said in the languages of the example people.
+#: Or who wants everything again.
 STOP = (
     "stop stopall unsubscribe cancel end quit revoke optout nomore removeme leavemealone donottextme "
     "donttextme donotcontactme dontcontactme takemeoff takemeoffyourlist takemeoffthelist "
