@@ -6,23 +6,24 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from msgxc.campaign import Slug, Uid
+from msgxc.campaign import MessageOrNone, Recall, Slug, UidOrNone, filled_in
 from tasks.dispatch import recall as take_back
 from tasks.dispatch import recalled_name
 from tasks.own_run import ending
 
 
-@flow(name="recall", flow_run_name=recalled_name, persist_result=False)
+@flow(name="recall", flow_run_name=recalled_name, persist_result=False, validate_parameters=False)
 def recall(
-    campaign: Slug | None = None, message: Uid | None = None, thread: Uid | None = None
+    campaign: Slug | None = None, message: MessageOrNone = None, thread: UidOrNone = None
 ) -> State[None]:
     """Stop what is unsent, and replace what has arrived of a message where the channel can do that.
 
     Args:
         campaign: Name of a campaign; or:
-        message: Id of a message, as `msgxc messages list` shows it.
-        thread: Id of its thread, for a message that has not begun to leave.
+        message: One of the latest messages, or its id, as `msgxc messages list` shows it.
+        thread: Id of the message's thread; seldom needed.
     """
     with ending() as end:
-        end.state = Completed(message=take_back(campaign, message, thread).told())
+        asked = filled_in(Recall, {"campaign": campaign, "message": message, "thread": thread})
+        end.state = Completed(message=take_back(asked.campaign, asked.message, asked.thread).told())
     return end.state

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -98,15 +99,60 @@ def _known_id(value: Any) -> Any:
         return value
 
 
+def _unless(pattern: str, sentence: str) -> dict[str, Any]:
+    """A schema's part that refuses a text unless it matches, and says "SENTENCE was expected": whoever reads
+    a `pattern` of a schema that was not matched is shown the pattern (jsonschema, and so Prefect)."""
+    return {"if": {"type": "string", "not": {"pattern": pattern}}, "then": {"const": sentence}}
+
+
+class _OrNothing:
+    """Of `X | None`: X's `_unless` stands beside `anyOf`, not in it, where its sentence would not be told."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        first, *others = schema["anyOf"]
+        told = {key: first.pop(key) for key in ("if", "then") if key in first}
+        return {**schema, "anyOf": [first, *others], **told}
+
+
 #: Who or what is meant: a UUID, or a foreign id that stands for one. No address: Prefect keeps parameters.
 AnyId = Annotated[
     UUID | str,
     BeforeValidator(_known_id),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^@]+$"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 500,
+            **_unless("^[^@]+$", "an id, which is no address"),
+        }
+    ),
 ]
 
-_UUID = r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
-Uid = Annotated[UUID, WithJsonSchema({"type": "string", "format": "uuid", "pattern": _UUID})]
+_UUID = r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?![\s\S])"
+_SUCH_AS = "0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e"
+Uid = Annotated[
+    UUID,
+    WithJsonSchema({"type": "string", "format": "uuid", **_unless(f"^{_UUID}", f"an id such as {_SUCH_AS}")}),
+]
+
+
+def _last_word(value: Any) -> Any:
+    return value.split()[-1] if isinstance(value, str) and value.split() else value
+
+
+#: A message: its id, or what a form lists, which ends with its id (msgxc/offering.py).
+MessageId = Annotated[
+    UUID,
+    BeforeValidator(_last_word),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 500,
+            **_unless(rf"(^|\s){_UUID}", f"one of the list, or an id such as {_SUCH_AS}"),
+        }
+    ),
+]
 
 _DAY = (
     r"((19|2[0-9])[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
@@ -129,7 +175,14 @@ Moment = Annotated[
     datetime,
     AfterValidator(_moment),
     WithJsonSchema(
-        {"type": "string", "format": "date-time", "pattern": rf"^{_DAY}[Tt ]{_TIME}{_ZONE}(?![\s\S])"}
+        {
+            "type": "string",
+            "format": "date-time",
+            **_unless(
+                rf"^{_DAY}[Tt ]{_TIME}{_ZONE}(?![\s\S])",
+                "a time with its time zone, from 1900 to 2999, as in 2026-12-01T09:00:00+01:00",
+            ),
+        }
     ),
 ]
 
@@ -142,7 +195,10 @@ def _choices(choices: type[Enum]) -> WithJsonSchema:
 
 def _without_kind(schema: dict[str, Any]) -> None:
     """Leave `kind` out of the form: which fields are filled in says it. By API it may still be given."""
-    schema["patternProperties"] = {"^kind$": {"const": schema["properties"].pop("kind")["const"]}}
+    kind = schema["properties"].pop("kind")["const"]
+    del schema["additionalProperties"]  # it would name patterns; the names of the fields say the same
+    schema["propertyNames"] = {"enum": [*schema["properties"], "kind"]}
+    schema["dependentSchemas"] = {"kind": {"properties": {"kind": {"const": kind}}}}
 
 
 def _to_be_chosen(schema: dict[str, Any]) -> None:
@@ -333,7 +389,7 @@ class Sending(_Form):
         description="Marketing and product messages go only to those who consented to that purpose; service "
         "messages (about their own order, account, safety) to all.",
     )
-    not_before: Moment | None = Field(
+    not_before: Annotated[Moment | None, _OrNothing()] = Field(
         default=None,
         title="Not before",
         description="Start sending at this time, with its time zone; None: at once.",
@@ -460,6 +516,37 @@ class CampaignSpec(_Form):
     message: MessageOf | None = None  # it delivers one message (msgxc/messages)
 
 
+class OfCampaign(_Form):
+    """The form of `fallback`: which campaign it follows."""
+
+    campaign: Slug
+
+
+Shard = Annotated[int, Field(ge=0)]
+LastShard = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class PartOfCampaign(OfCampaign):
+    """The form of `slices`: which shards, and how much of the campaign's throttle."""
+
+    first: Shard
+    last: LastShard
+    share: Share = 1.0
+
+
+MessageOrNone = Annotated[MessageId | None, _OrNothing()]
+UidOrNone = Annotated[Uid | None, _OrNothing()]
+
+
+class Recall(_Form):
+    """The form of `recall`: a campaign, or a message."""
+
+    campaign: Slug | None = None
+    message: MessageOrNone = None
+    thread: UidOrNone = None
+
+
 def fill_name(form: str, due: datetime) -> str:
     """`weekly-{date}` with the time at which the run is due (aware, already in the campaign's zone). The hour
     that comes twice, when clocks are put back, has a `b` behind it the second time."""
@@ -485,7 +572,7 @@ def asked(parameters: Mapping[str, Any], sending: type[Sending] = Sending) -> Ca
 
     The name's placeholders are to be filled in before. Raises WrongInput, with one sentence.
     """
-    try:
+    with _in_words():
         given = unpacked(parameters)
         how = given.get("sending", {})
         if isinstance(how, Mapping):
@@ -493,6 +580,21 @@ def asked(parameters: Mapping[str, Any], sending: type[Sending] = Sending) -> Ca
         elif isinstance(how, Sending):
             how = how.model_dump()
         return CampaignSpec.model_validate({**given, "sending": how})
+
+
+Filled = TypeVar("Filled", OfCampaign, PartOfCampaign, Recall)
+
+
+def filled_in(form: type[Filled], parameters: Mapping[str, Any]) -> Filled:
+    """What a form, a schedule or a request has filled in. Raises WrongInput, with one sentence."""
+    with _in_words():
+        return form.model_validate(unpacked(parameters))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         raise WrongInput(_words(error)) from None
     except ValueError as error:
@@ -556,7 +658,9 @@ def _words(error: ValidationError) -> str:
     """What is wrong, for a person: where, and why."""
     tags, said = {*_FIELDS, "everyone"}, []
     for one in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
-        path = ".".join(str(part) for part in one["loc"] if part not in tags)
+        loc = one["loc"]  # which kind of selection it is stands behind `to`, or the number of an exclusion
+        kinds = {at + 1 for at, part in enumerate(loc) if part == "to" or isinstance(part, int)}
+        path = ".".join(str(part) for at, part in enumerate(loc) if at not in kinds or part not in tags)
         why = {
             "missing": "has to be filled in",
             "union_tag_invalid": _TO_CHOOSE,

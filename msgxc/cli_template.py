@@ -14,7 +14,7 @@ from msgxc.cli.running import AsJson, show, tell, values_of, with_exchange
 from msgxc.errors import NotFound, WrongInput, WrongTemplate
 from msgxc.gsm7 import told
 from msgxc.model import Channel, Content, Email, Push, Recipient
-from msgxc.render import Template, Templates, load, preview
+from msgxc.render import Templates, load, preview
 from msgxc.settings import read_settings
 
 if TYPE_CHECKING:
@@ -35,11 +35,16 @@ def _templates() -> Templates:
 def list_(as_json: AsJson = False) -> None:
     """Every template, on which channels it is offered, and in which languages."""
     templates = _templates()
-    found = [templates.get(name) for name in templates.names()]
-    show([_row(template) for template in found], empty="no templates", wide="template", as_json=as_json)
+    rows = [_row(templates, name) for name in templates.names()]
+    show(rows, empty="no templates", wide="template", as_json=as_json)
 
 
-def _row(template: Template) -> dict[str, object]:
+def _row(templates: Templates, name: str) -> dict[str, object]:
+    """One that cannot be read is offered nowhere: check says why."""
+    try:
+        template = templates.get(name)
+    except WrongTemplate:
+        return {"template": name, "channels": [], "languages": []}
     return {
         "template": template.name,
         "channels": sorted(template.channels()),
@@ -63,8 +68,8 @@ def check_(
     would fail. Warns of what would surprise; tells what text messages cost, and which values are needed."""
     settings = read_settings()
     templates = load(settings.templates)
-    names = (templates.get(name).name,) if name else templates.names()
-    found = {one: checked(templates.get(one), settings.public_url) for one in names}
+    names = (name,) if name else templates.names()
+    found = {one: _checked(templates, one, settings.public_url) for one in names}
     wrong = [] if name else [f"{folder}: {_NO_NAME}" for folder in templates.passed_over]
     wrong += [line for what in found.values() for line in what.fails]
     if as_json:
@@ -75,21 +80,28 @@ def check_(
     for line in wrong:
         typer.echo(line)
     for one, what in found.items():
-        template = templates.get(one)
         if not what.fails:
-            typer.echo(f"{one}: fine on {', '.join(sorted(template.channels()))}")
+            typer.echo(f"{one}: fine on {', '.join(sorted(templates.get(one).channels()))}")
         for line in what.warnings:
             typer.echo(f"  warning: {line}")
         for line in what.told:
             typer.echo(f"  {line}")
-        for place in template.exposed():
-            typer.echo(f"  {place} (docs/templates.md, Variables)")
-        for file in () if what.fails else template.unusual():
-            typer.echo(
-                f"  {file}: its CSS or text is made for each recipient anew (docs/templates.md, Speed)"
-            )
     if wrong:
         raise _problems(wrong)
+
+
+def _checked(templates: Templates, name: str, base: str) -> Checked:
+    """With what is dangerous or slow in it; one that cannot be read says so, and harms no other."""
+    try:
+        template = templates.get(name)
+    except WrongTemplate as error:
+        return Checked(fails=[str(error)])
+    found = checked(template, base)
+    found.told += [f"{place} (docs/templates.md, Variables)" for place in template.exposed()]
+    if not found.fails:
+        slow = "its CSS or text is made for each recipient anew (docs/templates.md, Speed)"
+        found.told += [f"{file}: {slow}" for file in template.unusual()]
+    return found
 
 
 def _found(what: Checked) -> dict[str, list[str]]:

@@ -1,8 +1,10 @@
-"""What the forms of the console offer in drop-downs: templates, cohorts, threads, recent campaigns. Pure.
+"""What the forms of the console offer in drop-downs: templates, cohorts, threads, the latest campaigns and
+messages. Pure.
 
 A form is the JSON Schema of a deployment's parameters. Only a template has to be one of those that there are.
 The other lists are beside a field for any text: else a request would be refused that names what was made a
-second ago. Nothing personal is listed: names of templates, cohorts and campaigns, ids of threads, sizes.
+second ago. Nothing personal is listed: names of templates, cohorts and campaigns, ids of threads and
+messages, times, sizes.
 """
 
 from __future__ import annotations
@@ -10,7 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
+
+from msgxc.ledger import Campaign
+from msgxc.messages.records import Message, To
 
 #: A list that is longer helps nobody to choose.
 MOST, RECENT = 200, 20
@@ -21,12 +27,35 @@ KNOWN, OTHER = "Known", "Other"
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What there is. `cohorts`: name -> people; `campaigns`: the newest first."""
+    """What there is. `cohorts`: name -> people; `campaigns`, `messages` (as `line_of`): the newest first."""
 
     templates: tuple[str, ...] = ()
     cohorts: Mapping[str, int] = field(default_factory=dict)
     threads: tuple[str, ...] = ()
     campaigns: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
+def line_of(message: Message, campaign: Campaign | None) -> str:
+    """A message as a drop-down shows it: when it was made, for whom, how many. Its id is the last word, and
+    all that counts (campaign.MessageId). `campaign`: by which it is delivered; None: it has not begun."""
+    people = campaign.seal.count if campaign and campaign.seal else None
+    said = [f"{message.created:%Y-%m-%d %H:%M:%S} UTC", _FOR[message.to].format(str(message.tid)[:8])]
+    if campaign and campaign.spec.message and not campaign.spec.message.plain:
+        said.append(f"template {campaign.spec.template}")
+    if message.scheduled:
+        said.append(f"due {message.scheduled.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    if people is not None and message.to is not To.PERSON:
+        said.append(f"{people:,} people")
+    return f"{', '.join(said)}: {message.mid}"
+
+
+_FOR = {
+    To.THREAD: "thread {}",
+    To.PERSON: "one person",
+    To.PEOPLE: "a list of people",
+    To.EVERYONE: "everyone",
+}
 
 
 def offered(schema: Mapping[str, Any], listing: Listing) -> dict[str, Any]:
@@ -34,13 +63,20 @@ def offered(schema: Mapping[str, Any], listing: Listing) -> dict[str, Any]:
     stays as it is."""
     form = deepcopy(dict(schema))
     parts = form.get("definitions", {})
-    fields = form.get("properties", {}), *(part.get("properties", {}) for part in parts.values())
-    for part in fields:
+    of_form = form.get("properties", {})
+    for part in (of_form, *(part.get("properties", {}) for part in parts.values())):
         if "template" in part and listing.templates:
             _choose(part["template"], listing.templates)
-    _suggest(parts, "Cohort", "cohort", sorted(listing.cohorts))
-    _suggest(parts, "Subscribers", "thread", listing.threads)
-    _suggest(parts, "Unreached", "campaign", listing.campaigns)
+    for part, name, known in (
+        ("Cohort", "cohort", sorted(listing.cohorts)),
+        ("Subscribers", "thread", listing.threads),
+        ("Unreached", "campaign", listing.campaigns),
+    ):
+        if part in parts:
+            _suggest(parts[part]["properties"][name], known)
+    for name, known in (("campaign", listing.campaigns), ("message", listing.messages)):
+        if name in of_form:
+            _suggest(of_form[name], known)
     if "Cohort" in parts:
         _describe(parts["Cohort"]["properties"]["cohort"], listing.cohorts)
     return form
@@ -59,24 +95,23 @@ def _choose(field: dict[str, Any], names: Iterable[str]) -> None:
     field["enum"] = [*([""] if field.get("default") == "" else []), *names]
 
 
-def _suggest(parts: Mapping[str, Any], part: str, name: str, known: Iterable[str]) -> None:
-    """One of these, or any other text."""
-    if part not in parts:
-        return
-    field, listed = parts[part]["properties"][name], list(known)
-    text = (
-        field["anyOf"][1] if "anyOf" in field else {key: field.pop(key) for key in _OF_TEXT if key in field}
-    )
+def _suggest(field: dict[str, Any], known: Iterable[str]) -> None:
+    """One of these, or any other text; or nothing, where that may be."""
+    choices = field.pop("anyOf", None) or [{key: field.pop(key) for key in _OF_TEXT if key in field}]
+    text = next(one for one in choices if one.get("type") == "string" and "enum" not in one)
+    nothing, listed = [one for one in choices if one.get("type") == "null"], list(known)
     text.pop("title", None)
-    if not listed or len(listed) > MOST:
-        field.pop("anyOf", None)
+    if listed and len(listed) <= MOST:
+        one = {"type": "string", "enum": listed, "title": KNOWN}
+        field["anyOf"] = [one, {**text, "title": OTHER}, *nothing]
+    elif nothing:
+        field["anyOf"] = [text, *nothing]
+    else:
         field.update(text)
-        return
-    one = {"type": "string", "enum": listed, "title": KNOWN}
-    field["anyOf"] = [one, {**text, "title": OTHER}]
 
 
-_OF_TEXT = ("type", "minLength", "maxLength", "pattern", "format")
+#: What `if` and `then` say of a text stays beside the choices: there its sentence is told (campaign.py).
+_OF_TEXT = ("type", "minLength", "maxLength", "format")
 
 
 def _describe(field: dict[str, Any], sizes: Mapping[str, int]) -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -29,7 +28,6 @@ import httpx
 
 from msgxc import campaigns, ids
 from msgxc.campaign import (
-    NAME,
     PLACEHOLDERS,
     CampaignSpec,
     Cohort,
@@ -42,12 +40,13 @@ from msgxc.campaign import (
     unpacked,
 )
 from msgxc.deploying import WORKERS_SINCE, Api
-from msgxc.errors import MsgxcError, StoreUnavailable, of_disk
+from msgxc.errors import MsgxcError, StoreUnavailable, WrongSettings, of_disk
 from msgxc.fallback import FALLBACK, Following, fallback_key, fallback_spec, following
 from msgxc.health import seen_file
 from msgxc.ledger import Campaign, Control
+from msgxc.messages.reading import latest
 from msgxc.messages.succession import vacant
-from msgxc.offering import MOST, RECENT, Listing, lists, offered
+from msgxc.offering import MOST, RECENT, Listing, line_of, lists, offered
 from msgxc.prefect_api import FLOW_OF_CAMPAIGNS, Console, newest
 from msgxc.reports.tables import summary
 from msgxc.run_care import (
@@ -85,6 +84,8 @@ STALE_SECONDS = 86_400.0
 #: brought up to date more rarely. A form is not changed while a schedule's run is due so soon: Prefect makes
 #: those anew, a few seconds later.
 OFFER_SECONDS, OFFER_SHARE, SIZES_SECONDS, DUE_SECONDS = 5.0, 0.02, 60.0, 20.0
+#: So long it waits for the list of the latest messages; a longer look at them goes on beside all else.
+LATEST_SECONDS = 1.0
 #: Waiting runs are looked at so often for their names.
 NAMES_SECONDS = 9.0
 DISPATCH, FLOW_OF_FALLBACKS = "dispatch/dispatch", "fallback/fallback"
@@ -124,6 +125,9 @@ class Reconciler:
     _complained: bool = False
     _offer_at: float = 0.0  # when the forms are looked at next
     _sized: float = 0.0  # when the sizes in them were brought up to date
+    _latest: tuple[str, ...] = ()  # messages, for the form that recalls
+    _latest_at: float = 0.0  # when those are looked for next
+    _looking: asyncio.Task[tuple[tuple[str, ...], float]] | None = None
     _names_at: float = 0.0
     _named: dict[str, tuple[str, ...]] = field(default_factory=dict)  # waiting runs -> name and tags
 
@@ -153,6 +157,9 @@ class Reconciler:
 
     async def close(self) -> None:
         """Wait for what is being closed, and hang up."""
+        if self._looking:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
         self.console.close()
 
@@ -421,8 +428,8 @@ class Reconciler:
         now = self.exchange.clock()
         if now < self._offer_at:
             return
-        begun = time.perf_counter()
-        listing = await listing_of(self.exchange)
+        messages, begun = await self._messages(), time.perf_counter()
+        listing = replace(await listing_of(self.exchange), messages=messages)
         self._offer_at = now + max(OFFER_SECONDS, (time.perf_counter() - begun) / OFFER_SHARE)
         for form in await asyncio.to_thread(self.console.forms):
             before = form["parameter_openapi_schema"]
@@ -435,6 +442,19 @@ class Reconciler:
                 continue
             await asyncio.to_thread(self.console.offer, form["id"], after)
             self._sized = now if not fresh else self._sized
+
+    async def _messages(self) -> tuple[str, ...]:
+        """The latest ones, as far as is known: to read very many takes long, and nothing waits for that."""
+        now = self.exchange.clock()
+        if self._looking is None:
+            if now < self._latest_at:
+                return self._latest
+            self._looking = asyncio.create_task(messages_of(self.exchange))
+        if (await asyncio.wait([self._looking], timeout=LATEST_SECONDS))[0]:
+            looked, self._looking = self._looking, None
+            self._latest, took = looked.result()
+            self._latest_at = now + max(OFFER_SECONDS, took / OFFER_SHARE)
+        return self._latest
 
     # -- dispatch
 
@@ -478,9 +498,9 @@ def tags_of(spec: CampaignSpec, template: str = "") -> list[str]:
 
 async def listing_of(exchange: Exchange) -> Listing:
     """What there is to choose from now."""
-    store, folder, names = exchange.store, exchange.settings.templates, list[str]()
-    with suppress(OSError):
-        names = [one.name for one in folder.iterdir() if one.is_dir() and re.fullmatch(NAME, one.name)]
+    store, templates = exchange.store, tuple[str, ...]()
+    with suppress(WrongSettings):  # There is no such folder, for now: the forms keep what they have.
+        templates = exchange.templates.names()
     threads: list[str] = []
     async for some in store.threads.scan():
         threads += [str(thread.tid) for thread in some if not thread.archived]
@@ -490,11 +510,22 @@ async def listing_of(exchange: Exchange) -> Listing:
     found = [campaign async for page in store.ledger.campaigns() for campaign in page]
     newest_first = sorted(found, key=lambda campaign: campaign.created, reverse=True)[:RECENT]
     return Listing(
-        templates=tuple(sorted(names)),
+        templates=templates,
         cohorts=await store.cohorts.sizes(),
         threads=tuple(sorted(threads)),
         campaigns=tuple(campaign.spec.name for campaign in newest_first if not campaign.spec.parent),
     )
+
+
+async def messages_of(exchange: Exchange) -> tuple[tuple[str, ...], float]:
+    """The latest messages that can be taken back, as a drop-down shows them; and how many seconds it took."""
+    begun = time.perf_counter()
+    lines = [
+        line_of(message, campaign)
+        for message, campaign in await latest(exchange, RECENT)
+        if not (message.canceled or message.recalled)
+    ]
+    return tuple(lines), time.perf_counter() - begun
 
 
 async def run(api: Api, workers_since: float) -> None:

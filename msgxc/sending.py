@@ -24,7 +24,7 @@ from msgxc.origins import Origins
 from msgxc.parts import Planned, slices
 from msgxc.people.enlisting import push_hosts
 from msgxc.progress import telling
-from msgxc.render import Links, render
+from msgxc.render import Links, Template, render
 from msgxc.room import Room
 from msgxc.routing import offer
 from msgxc.tracking import tracked
@@ -130,6 +130,7 @@ def preparer(
     """What makes the campaign's windows; `message` and `thread` are those that its spec names."""
     spec, base = campaign.spec, exchange.settings.public_url
     child = bool(spec.message and spec.message.child)
+    template = _template(exchange, spec)  # as it is now, for everybody whom these windows are for
 
     @lru_cache(1)  # asked for by the template and by the header, for one person after another
     def where(uid: UUID) -> Links:
@@ -142,7 +143,7 @@ def preparer(
         offer=offer(
             spec, parts_of(exchange, spec, message), thread, child=child, push_hosts=push_hosts(exchange)
         ),
-        render=partial(_rendered, exchange, campaign, message, thread, where),
+        render=partial(_rendered, template, campaign, message, thread, where),
         unsubscribe=lambda uid: where(uid).unsubscribe,
         ttl=levels(exchange.settings)[spec.sending.urgency].ttl,
         track=lambda content, handle: tracked(content, base, exchange.key, handle),
@@ -155,11 +156,18 @@ def parts_of(exchange: Exchange, spec: CampaignSpec, message: Message | None) ->
         return REPLACEABLE
     if spec.message and spec.message.plain:
         return offered(message)
-    return exchange.templates.get(spec.template).channels()
+    template = _template(exchange, spec)
+    return template.channels() if template else frozenset()
+
+
+def _template(exchange: Exchange, spec: CampaignSpec) -> Template | None:
+    """None: the message says it all by itself. Raises NotFound, WrongTemplate."""
+    of = spec.message
+    return None if of and (of.plain or of.withdraws) else exchange.templates.get(spec.template)
 
 
 def _rendered(
-    exchange: Exchange,
+    template: Template | None,
     campaign: Campaign,
     message: Message | None,
     thread: Thread | None,
@@ -177,7 +185,7 @@ def _rendered(
             name = thread.name if thread else ""
             return plain(message, channel, name=name, others=others, where=where(person.uid))
         shown = {**spec.values, **values(message, others)}
-    template = exchange.templates.get(spec.template)
+    assert template is not None  # it is None for what was answered above
     own = partial(where, person.uid)
     made = render(template, channel, person, values=shown, links=own, now=process_time, campaign=spec.name)
     return besides(message, made) if message else made

@@ -57,7 +57,7 @@ class Exchange:
 
     @cached_property
     def templates(self) -> Templates:
-        """All message templates."""
+        """All message templates, as they are now."""
         return load(self.settings.templates)
 
     @cached_property

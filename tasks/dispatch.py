@@ -14,6 +14,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.runtime import flow_run
 
 from msgxc import campaigns
+from msgxc.campaign import Recall, filled_in
 from msgxc.errors import WrongInput
 from msgxc.messages.dispatching import Done, queue
 from msgxc.messages.publishing import recall as take_back
@@ -69,8 +70,11 @@ def recall(campaign: str | None, message: UUID | None, thread: UUID | None) -> R
 
 def recalled_name() -> str:
     """What a run that recalls is called."""
-    given = flow_run.parameters
-    return f"recall {given.get('campaign') or given.get('message') or ''}".rstrip()
+    try:
+        asked = filled_in(Recall, flow_run.parameters)
+    except WrongInput:
+        return "refused"
+    return f"recall {asked.campaign or asked.message or ''}".rstrip()
 
 
 class _Screen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from prefect import get_client
 from prefect.runtime import flow_run
 
-from msgxc.campaign import fill_name, name_form, unpacked
+from msgxc.campaign import fill_name, name_form, slug, unpacked
 from msgxc.errors import WrongInput
 
 
@@ -36,6 +36,19 @@ def run_name() -> str:
         return campaign_name(flow_run.parameters)
     except WrongInput:
         return "refused"
+
+
+def called(form: str) -> Callable[[], str]:
+    """How a run is called that is about a campaign: `form` with its parameters, as they were filled in."""
+
+    def name() -> str:
+        try:
+            given = unpacked(flow_run.parameters)
+            return form.format(**{**given, "campaign": slug(str(given.get("campaign", "")))})
+        except (ValueError, KeyError):
+            return "refused"
+
+    return name
 
 
 def _zone() -> ZoneInfo:

@@ -11,6 +11,7 @@ from msgxc.cli import completing
 from msgxc.cli.running import AsJson, show, tell, with_exchange
 
 if TYPE_CHECKING:
+    from msgxc.ledger import Campaign
     from msgxc.messages.records import Message, Principal, Recalled
     from msgxc.wiring import Exchange
 
@@ -47,12 +48,12 @@ def list_(
     from msgxc.messages.reading import latest
 
     async def work(exchange: Exchange) -> list[dict[str, object]]:
-        return [_line(one) for one in await latest(exchange, limit)]
+        return [_line(*one) for one in await latest(exchange, limit)]
 
     show(with_exchange(work), empty="no messages", wide="message", as_json=as_json)
 
 
-def _line(message: Message) -> dict[str, object]:
+def _line(message: Message, campaign: Campaign | None) -> dict[str, object]:
     states = {
         "recalled": message.recalled,
         "canceled": message.canceled,
@@ -63,6 +64,7 @@ def _line(message: Message) -> dict[str, object]:
         "created": message.created,
         "urgency": int(message.urgency),
         "to": str(message.to),
+        "people": campaign.seal.count if campaign and campaign.seal else None,
         "state": next((word for word, at in states.items() if at), "under way"),
         "thread": str(message.tid),
         "message": str(message.mid),

@@ -198,11 +198,14 @@ async def execute(exchange: Exchange, principal: Principal, tid: UUID, mid: UUID
 
 
 async def thread_of(exchange: Exchange, mid: UUID) -> UUID:
-    """The thread of a message that leaves, or has left. Raises NotFound."""
+    """The thread of a message that is owed, leaves, or has left. Raises NotFound."""
     campaign = await exchange.store.ledger.campaign(mid)
-    if campaign is None or campaign.spec.message is None:
-        raise NotFound(f"there is no message {mid} that leaves or has left")
-    return campaign.spec.message.tid
+    if campaign and campaign.spec.message:
+        return campaign.spec.message.tid
+    async for page in exchange.store.triage.scan():
+        if found := next((item.tid for item in page if item.mid == mid), None):
+            return found
+    raise NotFound(f"there is no message {mid} that is owed, leaves or has left")
 
 
 async def recall(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from heapq import merge
+from heapq import merge, nlargest
 from uuid import UUID
 
 from msgxc import ids
 from msgxc.errors import NotFound, WrongInput
+from msgxc.ledger import Campaign
 from msgxc.messages.publishing import Spend, free
 from msgxc.messages.records import Message, Principal, Role, Unread
 from msgxc.messages.rights import may_read
@@ -104,12 +105,18 @@ async def _readable(exchange: Exchange, principal: Principal, tid: UUID) -> None
     may_read(principal, thread or Thread(tid), subscribed=subscribed)
 
 
-async def latest(exchange: Exchange, limit: int) -> list[Message]:
-    """The newest messages that are owed or have left, those to single persons among them, newest first."""
-    named = {(item.tid, item.mid) async for page in exchange.store.triage.scan() for item in page}
-    async for page in exchange.store.ledger.campaigns():
-        specs = (campaign.spec.message for campaign in page)
-        named |= {(of.tid, mid) for of in specs if of and not of.withdraws for mid in (of.mid, *of.others)}
-    newest = sorted(named, key=lambda one: ids.message_time(one[1]), reverse=True)[:limit]
-    found = [await exchange.store.messages.get(tid, mid) for tid, mid in newest]
-    return [message for message in found if message is not None]
+async def latest(exchange: Exchange, limit: int) -> list[tuple[Message, Campaign | None]]:
+    """The newest messages that are owed or have left, those to single persons among them, newest first; each
+    with the campaign that delivers it, None: nobody has begun. Reads all of them that the store keeps."""
+    named = dict[tuple[UUID, UUID], Campaign | None]()
+    async for owed in exchange.store.triage.scan():
+        named |= {(item.tid, item.mid): None for item in owed}
+    async for page in exchange.store.ledger.campaigns(messages=True):
+        for campaign in page:
+            of = campaign.spec.message
+            if of and not of.withdraws and not campaign.spec.parent:
+                named |= {(of.tid, mid): campaign for mid in (of.mid, *of.others)}
+        named = dict(nlargest(limit, named.items(), key=lambda one: one[0][1].int))  # ids sort by time
+    newest = nlargest(limit, named, key=lambda one: one[1].int)
+    found = [(await exchange.store.messages.get(*one), named[one]) for one in newest]
+    return [(message, campaign) for message, campaign in found if message is not None]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 from msgxc.campaign import NAME
 from msgxc.errors import NotFound, WrongSettings, WrongTemplate, none_such
@@ -15,6 +17,7 @@ from msgxc.render.limits import GLOBALS, SOURCE
 from msgxc.render.parts import EmailPart, Part, PushPart, email_part, push_part, sms_part
 from msgxc.render.text import Clock, Text, Variables
 
+_PLAIN = re.compile(NAME)
 PUSH_CHANNELS = frozenset({Channel.APNS, Channel.FCM, Channel.WEBPUSH, Channel.WEBSOCKET})
 #: Where an app gets what nobody is to see.
 SILENT_CHANNELS = PUSH_CHANNELS - {Channel.WEBPUSH}
@@ -214,22 +217,100 @@ class Template:
             yield file, f"says the same place as {other}: one of them is passed over"
 
 
-@dataclass(frozen=True)
-class Templates:
-    """All templates of a folder, by name."""
+#: A template that is asked for is looked at again after so many seconds, not before.
+LOOK_SECONDS = 2.0
+#: What tells that a template's files have changed: of each its name, number, size and time.
+_Look = tuple[tuple[str, int, int, int], ...]
 
-    by_name: Mapping[str, Template]
-    passed_over: tuple[str, ...] = ()  # folders whose name is none of a template
+
+@dataclass(slots=True)
+class _Known:
+    """A template as it was read last, and what its files looked like just before; `at`: the last look."""
+
+    found: Template | WrongTemplate
+    look: _Look
+    at: float
+
+
+class Templates:
+    """All templates of a folder, by name, as they are now.
+
+    Each is read by itself when it is first asked for, and again once its files have changed: whoever asks
+    after LOOK_SECONDS has what was saved before. So one that cannot be read harms no other, and asking for
+    one over and over costs a look at its own few files every LOOK_SECONDS. What has not changed stays the
+    same object, with all that was compiled of it. `clock`: seconds that only go forward.
+    """
+
+    def __init__(self, folder: Path, clock: Clock = monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._known: dict[str, _Known] = {}
 
     def names(self) -> tuple[str, ...]:
-        """The names, in order."""
-        return tuple(sorted(self.by_name))
+        """The names of those that are there, in order, read or not."""
+        return tuple(sorted(path.name for path in self._folders() if _PLAIN.fullmatch(path.name)))
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """Folders whose name is none of a template."""
+        strange = (path.name for path in self._folders() if not _PLAIN.fullmatch(path.name))
+        return tuple(f"{self._folder.name}/{name}" for name in sorted(strange) if name[0] not in "._")
 
     def get(self, name: str) -> Template:
-        """The template. Raises NotFound."""
-        if name not in self.by_name:
+        """The template. Raises NotFound, and WrongTemplate for one that has a file that is not UTF-8, or not
+        in the folder."""
+        now, known = self._clock(), self._known.get(name)
+        if known is None or now - known.at >= LOOK_SECONDS:
+            known = self._known[name] = self._looked_at(name, known, now)
+        if isinstance(known.found, WrongTemplate):
+            raise WrongTemplate(*known.found.args)
+        return known.found
+
+    def _looked_at(self, name: str, known: _Known | None, now: float) -> _Known:
+        path = self._folder / name
+        if not _PLAIN.fullmatch(name) or not path.is_dir():
+            self._known.pop(name, None)
             raise none_such("template", name, self.names())
-        return self.by_name[name]
+        look: _Look = ()
+        try:
+            look = _look(path)
+            if known and known.look == look:
+                return _Known(known.found, look, now)
+            found: Template | WrongTemplate = Template(
+                name, dict(_files(path, self._folder)), f"{self._folder.name}/{name}"
+            )
+        except WrongTemplate as error:
+            found = error
+        except OSError as error:  # A file that goes while it is read: then the next look finds another one.
+            look, found = (), WrongTemplate(f"{path}: cannot be read: {error.strerror}")
+            if known and isinstance(error, FileNotFoundError):
+                found = known.found
+        return _Known(found, look, now)
+
+    def _folders(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if path.is_dir()]
+        except OSError:  # It is being replaced, as by a mount: then there is none.
+            return []
+
+
+def _look(folder: Path) -> _Look:
+    """Of its files; a link that leads nowhere is none."""
+    found = list[tuple[str, int, int, int]]()
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if _wanted(file):
+                stat = file.stat()
+                found.append((file.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+def _files(path: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and text of each; what is a folder is no part: check says so."""
+    for file in sorted(path.iterdir()):
+        if _wanted(file) and file.is_file():
+            yield file.name, _read(file, folder)
+        elif _wanted(file) and file.is_dir():
+            yield f"{file.name}/", ""
 
 
 def _place(file: str) -> tuple[str, str] | None:
@@ -240,24 +321,14 @@ def _place(file: str) -> tuple[str, str] | None:
 
 
 def load(folder: Path) -> Templates:
-    """Read all templates of a folder. Raises WrongSettings, or WrongTemplate for a file that is not UTF-8, or
-    not in it.
+    """The templates of a folder. Raises WrongSettings when it is not there.
 
     A folder whose name starts with a dot or an underscore is passed over; one whose name is no template's (no
     capitals, no blanks) too, and `passed_over` says so.
     """
     if not folder.is_dir():
         raise WrongSettings(f"MSGXC_TEMPLATES: there is no folder {folder}")
-    templates, passed_over = {}, list[str]()
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and re.match(NAME, path.name):
-            inside = [file for file in sorted(path.iterdir()) if _wanted(file)]
-            files = {file.name: _read(file, folder) for file in inside if file.is_file()}
-            files |= {f"{deeper.name}/": "" for deeper in inside if deeper.is_dir()}  # no part: check says so
-            templates[path.name] = Template(path.name, files, f"{folder.name}/{path.name}")
-        elif path.is_dir() and not path.name.startswith((".", "_")):
-            passed_over.append(f"{folder.name}/{path.name}")
-    return Templates(templates, tuple(passed_over))
+    return Templates(folder)
 
 
 def _wanted(file: Path) -> bool:

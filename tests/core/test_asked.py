@@ -6,19 +6,27 @@ import json
 import re
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from msgxc.campaign import (
     NAME,
     PLACEHOLDERS,
     Audience,
+    CampaignSpec,
+    OfCampaign,
+    PartOfCampaign,
     Purpose,
+    Recall,
     Sending,
     UrgentSending,
     asked,
+    filled_in,
     name_form,
     slug,
     unpacked,
@@ -91,6 +99,47 @@ def test_what_cannot_be_unpacked_is_refused_in_one_sentence(what: dict[str, Any]
         asked({**GOOD, **what})
     assert word in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+FORMS: tuple[tuple[type[Any], dict[str, Any]], ...] = (
+    (OfCampaign, {"campaign": "a"}),
+    (PartOfCampaign, {"campaign": "a", "first": 0, "last": 5, "share": 0.5}),
+    (Recall, {"campaign": "a"}),
+    (Recall, {"message": "0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e", "thread": str(UUID(int=1))}),
+)
+
+
+@pytest.mark.parametrize(("form", "right"), FORMS)
+def test_every_form_unpacks_and_refuses_by_one_rule(form: type[Any], right: dict[str, Any]) -> None:
+    """A schedule of any deployment of ours: what a dialog has stored is what was typed; what cannot be known,
+    or is no value of the field, is refused in one sentence that names it."""
+    asked_for = filled_in(form, right)
+    assert filled_in(form, {name: of_json(value) for name, value in right.items()}) == asked_for
+    assert filled_in(form, of_json(right)) == asked_for
+    for name in right:
+        for stored, word in (
+            ({"__prefect_kind": "workspace_variable", "variable_name": "v"}, f"{name}: a variable"),
+            ({"__prefect_kind": "jinja", "template": "{{ a }}"}, f"{name}: a template"),
+            ({"__prefect_kind": "yaml", "value": "a"}, f"{name}: not a value"),
+            ({"a": "b"}, f"{name}: "),
+        ):
+            with pytest.raises(WrongInput, match=word) as refused:
+                filled_in(form, {**right, name: stored})
+            assert "\n" not in str(refused.value)
+    with pytest.raises(WrongInput, match="color: not known"):
+        filled_in(form, {**right, "color": "red"})
+
+
+def test_a_message_is_its_id_or_a_line_that_ends_with_it() -> None:
+    """As a drop-down lists it. Nothing chosen is nothing."""
+    mid = "0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e"
+    for typed in (mid, mid.upper(), f" {mid} ", f"2026-11-30 14:05:10 UTC, everyone, 12 people: {mid}"):
+        assert filled_in(Recall, {"message": typed}).message == UUID(mid)
+    for nothing in ({}, {"message": None}, {"message": EMPTY}):
+        assert filled_in(Recall, nothing).message is None
+    for wrong in ("", "the one of yesterday", f"{mid} please"):
+        with pytest.raises(WrongInput, match="message"):
+            filled_in(Recall, {"message": wrong})
 
 
 def test_levels_without_end_are_refused() -> None:
@@ -204,3 +253,58 @@ def test_no_person_is_shown_a_pattern() -> None:
             asked({**GOOD, **one})
         assert "pattern" not in str(refused.value)
         assert "mail.example" not in str(refused.value)
+
+
+def refusals(form: type[Any], given: dict[str, Any]) -> list[str]:
+    """What Prefect's server says of a request, at its two doors: all of it, and what fits best
+    (prefect.utilities.schema_tools.validation)."""
+    found = list(Draft202012Validator(form.model_json_schema()).iter_errors(given))
+    best = best_match(found)
+    return [one.message for one in (best, *found) if one]
+
+
+SENTENCES: dict[str, tuple[type[Any], dict[str, Any], str]] = {
+    "a time without a zone": (
+        CampaignSpec,
+        {**GOOD, "sending": {"not_before": "2026-12-01T09:00:00"}},
+        "'a time with its time zone",
+    ),
+    "a time that no clock shows": (
+        CampaignSpec,
+        {**GOOD, "sending": {"not_before": "9999-12-31T23:59:59-12:00"}},
+        "'a time with its time zone",
+    ),
+    "an address": (
+        CampaignSpec,
+        {**GOOD, "audience": {"to": {"uids": ["ann@mail.example"]}}},
+        "'an id, which is no address' was expected",
+    ),
+    "a field that there is not": (
+        CampaignSpec,
+        {**GOOD, "audience": {"to": {"cohrt": "News"}}},
+        "",
+    ),
+    "a message that is none": (Recall, {"message": "yesterday's"}, "'one of the list, or an id such as"),
+    "a thread that is none": (Recall, {"thread": "news"}, "'an id such as"),
+}
+
+
+@pytest.mark.parametrize("what", SENTENCES)
+def test_no_door_of_prefect_shows_a_pattern(what: str) -> None:
+    """The schema refuses with the request, whichever server looks at it, and says why in our words: no
+    regular expression, and no address."""
+    form, given, sentence = SENTENCES[what]
+    said = refusals(form, given)
+    assert said
+    assert said[0].startswith(sentence)
+    for line in said:
+        assert not re.search(r"regex|match|\[0-9|\^|\\", line), line
+    if "uids" in str(given):
+        assert "mail.example" not in said[0]
+
+
+def test_a_kind_that_is_given_has_to_be_the_right_one() -> None:
+    """By API it may be given, though no form shows it."""
+    for kind in ("cohort", "where"):
+        said = refusals(CampaignSpec, {**GOOD, "audience": {"to": {"kind": kind, "cohort": "a"}}})
+        assert bool(said) == (kind == "where")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import jsonschema
 import pytest
 
-from msgxc.campaign import Audience, Fallback
-from msgxc.offering import KNOWN, MOST, OTHER, Listing, lists, offered
+from msgxc import ids
+from msgxc.campaign import Audience, Fallback, Recall, filled_in
+from msgxc.ledger import Campaign
+from msgxc.messages.as_campaign import sealed, spec_of
+from msgxc.messages.records import Message, To
+from msgxc.model import Thread
+from msgxc.offering import KNOWN, MOST, OTHER, Listing, line_of, lists, offered
 
 LISTING = Listing(
     templates=("hello", "sale"),
     cohorts={"vip": 12, "newsletter": 1234},
     threads=("0192f0c1-6b2e-7c1a-9d55-2f0a3c4b5d6e",),
     campaigns=("sale-2", "sale-1"),
+    messages=(f"2026-11-30 14:05:10 UTC, everyone, 12 people: {UUID(int=7)}",),
 )
 
 
@@ -105,3 +113,55 @@ def test_a_list_that_helps_nobody_is_left_out(form: dict[str, Any]) -> None:
     assert "anyOf" not in field
     assert field["type"] == "string"
     assert len(field["description"]) < 2000
+
+
+RECALL = Recall.model_json_schema()
+
+
+def test_what_is_recalled_is_chosen_from_the_latest() -> None:
+    """Campaigns and messages, beside any other and none at all; done again it is the same, and with none the
+    form is as it was."""
+    made = offered(RECALL, LISTING)
+    for name, known in (("campaign", LISTING.campaigns), ("message", LISTING.messages)):
+        listed, other, none = made["properties"][name]["anyOf"]
+        assert (listed["enum"], other["title"], none) == (list(known), OTHER, {"type": "null"})
+    assert made["properties"]["thread"] == RECALL["properties"]["thread"]
+    assert offered(made, LISTING) == made
+    assert offered(made, Listing()) == offered(RECALL, Listing()) == RECALL
+
+
+@pytest.mark.parametrize(
+    "message", [LISTING.messages[0], f"an older line: {UUID(int=8)}", str(UUID(int=9)), None]
+)
+def test_whatever_names_a_message_is_taken(message: str | None) -> None:
+    """A line of the list, also when it is not there any more; an id; nothing. The flow takes the same."""
+    jsonschema.validate({"message": message}, offered(RECALL, LISTING))
+    found = filled_in(Recall, {"message": message}).message
+    assert str(found) == (message.split()[-1] if message else "None")
+    with pytest.raises(jsonschema.ValidationError, match=r"^'one of the list, or an id such as"):
+        jsonschema.validate({"message": f"{message}, please"}, offered(RECALL, LISTING))
+
+
+def test_a_message_is_told_by_what_a_person_knows_of_it() -> None:
+    """When, for whom, how many; never what it says, who said it, or whom it names. Its id comes last."""
+    at = datetime(2026, 11, 30, 14, 5, 10, tzinfo=UTC)
+    mid, tid, uid = ids.message_id(at.timestamp(), bytes(8)), UUID(int=0xABCD << 112), UUID(int=5)
+    message = Message(mid, tid, "Secret", sender=uid, subject="Secret too")
+
+    def campaign(one: Message, template: str, people: int) -> Campaign:
+        who = [UUID(int=number + 100) for number in range(people)]
+        return sealed(bytes(32), spec_of(one, Thread(one.tid, "Name", template=template)), who, at)
+
+    one = Message(mid, tid, "Secret", To.PERSON, (uid,))
+    many = Message(mid, mid, "Secret", To.PEOPLE, (uid,) * 3)
+    later = Message(mid, tid, "Secret", To.EVERYONE, scheduled=datetime(2026, 12, 1, 9, tzinfo=UTC))
+    when = "2026-11-30 14:05:10 UTC"
+    for said, line in (
+        (line_of(message, campaign(message, "news", 1204)), "thread abcd0000, template news, 1,204 people"),
+        (line_of(message, None), "thread abcd0000"),
+        (line_of(one, campaign(one, "", 1)), "one person"),
+        (line_of(many, campaign(many, "", 3)), "a list of people, 3 people"),
+        (line_of(later, None), "everyone, due 2026-12-01 09:00 UTC"),
+    ):
+        assert said == f"{when}, {line}: {mid}"
+        assert filled_in(Recall, {"message": said}).message == mid

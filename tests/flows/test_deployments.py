@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -32,12 +33,14 @@ GOOD: dict[str, Any] = {"name": "form", "template": "spring-sale", "audience": {
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_every_entrypoint_loads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flow file that cannot be imported would still be deployed, as a placeholder that fails at night. None
-    has hooks: our workers ask for none (tasks/worker.py)."""
+    has hooks: our workers ask for none (tasks/worker.py). Whatever has a form is checked by our rule: Prefect
+    would refuse what its schedule dialog has stored, in a program's words."""
     monkeypatch.chdir(ROOT)
     entrypoint = DEPLOYMENTS[name]["entrypoint"]
     flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     assert flow.name == entrypoint.rpartition(":")[2]
     assert flow.on_crashed_hooks == flow.on_cancellation_hooks == []
+    assert not (flow.parameters.properties and flow.should_validate_parameters)
 
 
 def test_what_the_worker_borrows_of_prefect_is_there() -> None:
@@ -103,6 +106,7 @@ def test_nonsense_is_refused_before_there_is_a_run(console: PrefectConsole, what
     answer = console.ask({**GOOD, **NONSENSE[what]})
     assert answer.status_code == 409, answer.text
     assert "Validation failed" in answer.text
+    assert not re.search(r"regex|does not match|\\\\", answer.text), "no regular expression is for a person"
 
 
 def test_a_misspelt_parameter_is_refused(console: PrefectConsole) -> None:

@@ -85,10 +85,11 @@ def test_a_run_is_alive_and_urgent_messages_leave(console: PrefectConsole, threa
 
 
 def test_a_message_is_recalled_from_the_console(console: PrefectConsole, thread: Thread) -> None:
-    """A small run with two ids; its message and its artifact hold the four numbers."""
+    """A small run with a line of its drop-down, stored as a dialog of Prefect stores it; its message and its
+    artifact hold the four numbers."""
     said = _say(console, thread)
     path = f"/deployments/{console.deployment('recall/recall')['id']}/create_flow_run"
-    parameters = {"thread": str(thread.tid), "message": str(said.mid)}
+    parameters = {"message": f"2026-11-30 14:05:10 UTC, thread, 1 people: {said.mid}", "thread": None}
     run = console.json("POST", path, {"parameters": parameters})["id"]
     assert console.end(run)["message"] == "0 unsent, 1 withdrawn, 0 seen, 0 beyond recall"
     assert "recall" in console.artifacts(run)

@@ -82,4 +82,20 @@ def test_what_leaves_is_taken_back_by_its_id_alone() -> None:
 
     said = _with(say)
     assert _run("messages", "dispatch") == "1 messages\n"
+    assert said in _run("messages", "list"), "what has left is listed, too"
     assert "0 beyond recall" in _run("messages", "recall", said)
+
+
+def test_what_waits_is_taken_back_by_its_id_alone() -> None:
+    """Nobody has begun to send it, so that only the queue knows its thread."""
+    thread, person = Thread(uuid4(), "Room"), Recipient(uuid4())
+
+    async def say(exchange: Exchange) -> str:
+        await exchange.store.threads.put(thread)
+        await exchange.store.directory.put([person])
+        await exchange.store.threads.subscribe([Subscription(thread.tid, person.uid)])
+        return str((await publishing.publish(exchange, SERVICE, Draft("Hi", thread.tid))).mid)
+
+    said = _with(say)
+    assert said in _run("messages", "list")
+    assert _run("messages", "recall", said).startswith("1 unsent, 0 withdrawn")

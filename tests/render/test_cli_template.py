@@ -63,6 +63,17 @@ def test_check_tells_folders_that_are_passed_over(folder: Path) -> None:
     assert run("check", "hello").exit_code == 0
 
 
+def test_a_template_that_cannot_be_read_hides_no_other(folder: Path) -> None:
+    """It is told with its file and line; the others are listed and checked."""
+    (folder.parent / "bytes").mkdir()
+    (folder.parent / "bytes" / "sms.txt").write_bytes(b"M\xfcller")
+    assert {line.split()[0] for line in run("list").stdout.splitlines()} >= {"bytes", "hello"}
+    done = run("check")
+    assert done.exit_code == 2
+    assert "bytes/sms.txt, line 1: not UTF-8" in done.stdout
+    assert "hello: fine on apns" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["from", "google.c.a.e", "gcm", "message_type", "aps", "msgxc_receipt"])
 def test_check_names_what_a_provider_reserves(folder: Path, name: str) -> None:
     """A name of data that Android's or Apple's push service keeps for itself, with file and line."""

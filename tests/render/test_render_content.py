@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +13,9 @@ import pytest
 
 from msgxc.errors import NotFound, WrongSettings, WrongTemplate
 from msgxc.model import Channel, Content, Email, Push, Recipient, Sms
-from msgxc.render import Links, Template, check, load, preview, render
+from msgxc.render import Links, Template, Templates, check, load, preview, render
+from msgxc.render.folder import LOOK_SECONDS
+from msgxc.render.limits import SOURCE
 
 LINKS = Links("https://u.example/1", "https://p.example/1")
 ANNA = Recipient(uid=UUID(int=1), name="Anna Müller", attributes={"plan": "pro"})
@@ -283,7 +287,92 @@ def test_folder_is_read(tmp_path: Path) -> None:
         load(tmp_path / "nope")
     (tmp_path / "hello" / "sms.de.txt").write_bytes(b"ok\nM\xfcller")
     with pytest.raises(WrongTemplate, match=r"sms\.de\.txt, line 2: not UTF-8"):
-        load(tmp_path)
+        load(tmp_path).get("hello")
+
+
+@pytest.fixture
+def ahead(tmp_path: Path) -> tuple[Templates, Callable[[], None]]:
+    """The templates of a folder, with one of them, and what lets the time pass until the next look."""
+    said(tmp_path, "hello", "one")
+    now = [0.0]
+
+    def wait() -> None:
+        now[0] += LOOK_SECONDS
+
+    return Templates(tmp_path, clock=lambda: now[0]), wait
+
+
+def said(folder: Path, name: str, text: str) -> None:
+    """A template of one file."""
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "sms.txt").write_text(text)
+
+
+def test_a_template_is_what_its_files_are_now(
+    tmp_path: Path, ahead: tuple[Templates, Callable[[], None]]
+) -> None:
+    """Added, changed, given another language, removed, made again: known at the next look."""
+    templates, wait = ahead
+    first = templates.get("hello")
+    said(tmp_path, "hello", "another text")
+    assert templates.get("hello") is first, "nobody looks at the files each time"
+    wait()
+    assert preview(templates.get("hello"), Channel.SMS) == Sms("another text")
+    (tmp_path / "hello" / "sms.de.txt").write_text("Hallo")
+    wait()
+    assert templates.get("hello").languages() == ("de",)
+    said(tmp_path, "new", "new")
+    assert templates.names() == ("hello", "new")
+    assert preview(templates.get("new"), Channel.SMS) == Sms("new")
+    shutil.rmtree(tmp_path / "hello")
+    wait()
+    assert templates.names() == ("new",)
+    with pytest.raises(NotFound, match="there are: new"):
+        templates.get("hello")
+    said(tmp_path, "hello", "once more")
+    assert preview(templates.get("hello"), Channel.SMS) == Sms("once more")
+
+
+def test_what_has_not_changed_is_not_read_again(ahead: tuple[Templates, Callable[[], None]]) -> None:
+    """The same object, with all that was compiled of it."""
+    templates, wait = ahead
+    first = templates.get("hello")
+    for _ in range(3):
+        wait()
+        assert templates.get("hello") is first
+
+
+@pytest.mark.parametrize("wrong", ["bytes", "link", "length"])
+def test_a_template_that_cannot_be_read_harms_no_other(
+    tmp_path: Path, ahead: tuple[Templates, Callable[[], None]], wrong: str
+) -> None:
+    """It says so, each time; the others are there, and so is it once it is mended."""
+    templates, wait = ahead
+    said(tmp_path, "other", "other")
+    file = tmp_path / "hello" / "sms.txt"
+    file.unlink()
+    if wrong == "bytes":
+        file.write_bytes(b"M\xfcller")
+    elif wrong == "link":
+        file.symlink_to("/etc/hostname")
+    else:
+        file.write_text("x" * (4 * SOURCE + 1))
+    for _ in range(2):
+        with pytest.raises(WrongTemplate, match=r"sms\.txt"):
+            templates.get("hello")
+        assert preview(templates.get("other"), Channel.SMS) == Sms("other")
+        assert templates.names() == ("hello", "other")
+    file.unlink()
+    said(tmp_path, "hello", "mended")
+    wait()
+    assert preview(templates.get("hello"), Channel.SMS) == Sms("mended")
+
+
+@pytest.mark.parametrize("name", ["..", "hello/../hello", "", ".", "Hello", "hello\n"])
+def test_no_name_leads_out_of_the_folder(ahead: tuple[Templates, Callable[[], None]], name: str) -> None:
+    """What is no template's name is not looked for."""
+    with pytest.raises(NotFound):
+        ahead[0].get(name)
 
 
 def test_check_finds_what_would_fail() -> None:

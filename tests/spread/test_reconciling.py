@@ -23,6 +23,8 @@ from msgxc.campaign import Audience, CampaignSpec
 from msgxc.deploying import Api
 from msgxc.fallback import FALLBACK
 from msgxc.ledger import SEAT, Control
+from msgxc.messages import publishing
+from msgxc.messages.records import Draft, Principal, Role
 from msgxc.prefect_api import Console
 from msgxc.reconciling import Reconciler
 from msgxc.run_care import (
@@ -702,6 +704,7 @@ async def test_the_forms_offer_what_there_is_within_seconds(world: World) -> Non
         "type": "object",
         "properties": {
             "template": {"type": "string", "enum": []},
+            "message": {"anyOf": [{"type": "string"}, {"type": "null"}]},
             "audience": {"$ref": "#/definitions/Audience"},
         },
         "definitions": parts,
@@ -712,6 +715,9 @@ async def test_the_forms_offer_what_there_is_within_seconds(world: World) -> Non
     await world.exchange.store.directory.put(someone)
     await world.exchange.store.cohorts.add("fresh", [someone[0].uid])
     await campaigns.plan(world.exchange, world.spec)
+    operator = Principal(None, frozenset({Role.ADMIN}))
+    said = await publishing.send(world.exchange, operator, Draft("A secret"), someone[0].uid)
+    (world.exchange.settings.templates / "made-meanwhile").mkdir()
 
     await world.look(0.0)
 
@@ -720,12 +726,11 @@ async def test_the_forms_offer_what_there_is_within_seconds(world: World) -> Non
     assert "fresh" in offers["Cohort"]["properties"]["cohort"]["anyOf"][0]["enum"]
     assert "fresh 1" in offers["Cohort"]["properties"]["cohort"]["description"]
     assert world.name in offers["Unreached"]["properties"]["campaign"]["anyOf"][0]["enum"]
-    folder = world.exchange.settings.templates
-    assert made["properties"]["template"]["enum"] == sorted(
-        one.name for one in folder.iterdir() if one.is_dir()
-    )
+    assert made["properties"]["template"]["enum"] == ["hello", "made-meanwhile"]
     assert made["additionalProperties"] is False
-    for personal in (someone[0].name, someone[0].devices[0].token, str(someone[0].uid)):
+    listed = made["properties"]["message"]["anyOf"][0]["enum"]
+    assert any(line.endswith(f"one person: {said.mid}") for line in listed)
+    for personal in ("secret", someone[0].name, someone[0].devices[0].token, str(someone[0].uid)):
         assert personal not in str(made)
     await world.exchange.store.cohorts.drop("fresh")
     await world.look(LONG)
