@@ -22,8 +22,9 @@ from msgxc.model import Channel, Outcome, Outgoing, Reason, Receipt, Skip, Urgen
 from msgxc.origins import Origins
 from msgxc.pacing import Breaker, quarter_wait
 from msgxc.providers.late import Said
+from msgxc.room import Room, turn
 from msgxc.sharing import fcm_quota, throttle_of
-from msgxc.slow import Slow
+from msgxc.standstill import Work
 from msgxc.store.ports import Suppression
 from msgxc.store.records import batches
 from msgxc.window import Prepared
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 class Calls:
     """Hands deliveries to providers. At most `in_flight` are out, or answered and not yet recorded; but for
-    those that are `slow`.
+    those that are slow: `room` counts them. `work`: the steps of the sender.
 
     `record` writes results down, however long the store takes. `origins`: what is known of those who answer.
     `ends`: the sender ends when none of these channels is left, because each refuses us.
@@ -56,11 +57,12 @@ class Calls:
         share: float,
         origins: Origins,
         ends: Sequence[Channel],
-        slow: Slow,
+        room: Room,
+        work: Work,
     ) -> None:
         self._exchange, self._campaign, self._helm, self._record = exchange, campaign, helm, record
         self._limits, self._chance, self._origins, self._ends = exchange.settings, chance, origins, ends
-        self._slow = slow
+        self._slow, self._work = room.slow, work
         # Never more calls under way than windows have recipients: somebody with many devices is many calls.
         most = self._limits.window * self._limits.windows_at_once
         self._together = min(self._limits.flush, self._limits.in_flight, most)
@@ -71,7 +73,7 @@ class Calls:
 
     # -- before a window's intent is written
 
-    async def wait(self, outgoing: Sequence[Outgoing]) -> None:
+    async def wait(self, hold: Hold, outgoing: Sequence[Outgoing]) -> None:
         """Wait until some of these may leave: for the campaign's throttle, a provider's quota, one that
         throttles or is down; who asks for longer than a minute is not waited for. Nothing of them is written
         down yet, so that a stop leaves nobody in doubt."""
@@ -81,6 +83,7 @@ class Calls:
             waits.append(await self._quota.wait(channels[Channel.FCM]))
         ready = elapsed() + max(*waits, self._origins.pace(outgoing, elapsed()))
         while not self._helm.resting:
+            hold.work.step()
             closed = {channel: self._closed(channel) for channel in channels}
             now, soonest = elapsed(), min(closed.values(), default=0.0)
             if self._origins.any_paced:
@@ -154,7 +157,7 @@ class Calls:
     ) -> None:
         """One call of a provider, and its results in the ledger."""
         channel, slow = chunk[0].target.channel, self._slow
-        async with self._slots:
+        async with turn(self._slots, hold.work, self._work):
             if self._helm.resting:
                 await self._record(hold, [self._not_sent(out, prepared) for out in chunk])
                 return
@@ -170,7 +173,7 @@ class Calls:
             in_time, waiting = await self._in_time(chunk, said, begun)
             if waiting:
                 slow.under_way += self._calls(waiting)
-                task = asyncio.create_task(self._slowly(hold, waiting, prepared))
+                task = asyncio.create_task(self._slowly(hold, waiting, prepared, begun))
                 late.append(task)
             special = await self._written(hold, in_time, prepared)
         if special:
@@ -198,7 +201,11 @@ class Calls:
         return answered, waiting
 
     async def _slowly(
-        self, hold: Hold, waiting: dict[asyncio.Future[Receipt], Outgoing], prepared: Prepared
+        self,
+        hold: Hold,
+        waiting: dict[asyncio.Future[Receipt], Outgoing],
+        prepared: Prepared,
+        begun: float,
     ) -> None:
         """The slow ones of a call: written down as they are answered."""
         calls = self._calls(waiting)
@@ -206,6 +213,7 @@ class Calls:
             while waiting:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 pairs = [(waiting.pop(end), end.result()) for end in done]
+                self._slow.late(pairs[0][0].target.channel, elapsed() - begun)
                 special = await self._written(hold, pairs, prepared)
                 left = self._calls(waiting)
                 self._slow.under_way += left - calls

@@ -23,7 +23,7 @@ from msgxc.delivery import Counts
 from msgxc.errors import CampaignConflict, Conflict, LeaseLost, NotFound, WrongInput
 from msgxc.failpoints import failpoint
 from msgxc.fallback import FALLBACK, Due, fallback_due, fallback_key, fallback_of, fallback_spec
-from msgxc.holding import Hold, end_of_the_dead, take
+from msgxc.holding import Hold, end_of_the_dead, name_within, take
 from msgxc.ledger import (
     SEALING,
     Campaign,
@@ -267,12 +267,13 @@ async def seal(
     canceled nobody more is added: the audience is whoever stands in it by then.
     """
     ledger, seconds = exchange.store.ledger, exchange.settings.lease_seconds
+    owner = name_within(exchange.owner)
     while True:
         campaign = await stored_campaign(exchange, campaign_id)
         if campaign.seal:
             return campaign.seal
         now = exchange.clock()
-        lease = await take(ledger, campaign_id, SEALING, exchange.owner, now, now + seconds)
+        lease = await take(ledger, campaign_id, SEALING, owner, now, now + seconds)
         if lease is None:
             await asyncio.sleep(0.5)
             continue

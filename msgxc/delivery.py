@@ -17,16 +17,16 @@ from itertools import count
 from random import Random
 from sys import maxsize
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from msgxc import ids
 from msgxc.calling import Calls, every
 from msgxc.endpoint import is_dead
-from msgxc.errors import LeaseLost, ProviderBlocked, WrongTemplate
+from msgxc.errors import LeaseLost, ProviderBlocked, StandsStill, StoreUnavailable, WrongTemplate
 from msgxc.failpoints import failpoint
 from msgxc.follow import DOUBTS_BY_CRASH, holds
 from msgxc.helm import CONTROL_SECONDS, Helm, Stop
-from msgxc.holding import Hold, end_of_the_dead, insist
+from msgxc.holding import WORK, Hold, end_of_the_dead, insist, name_within, take
 from msgxc.ledger import (
     IN_DOUBT,
     Campaign,
@@ -43,9 +43,10 @@ from msgxc.ledger import (
 )
 from msgxc.model import Channel, Reason, Recipient, Subscription
 from msgxc.origins import OF_US_OR_THEM, Origins
-from msgxc.room import Room
+from msgxc.room import Room, turn
 from msgxc.routing import SUPPRESSIBLE, suppressible
 from msgxc.sms_budget import stay_within
+from msgxc.standstill import Work, most_still
 from msgxc.store.records import batches
 from msgxc.window import Fit, Look, Prepared, Preparer
 
@@ -96,9 +97,10 @@ class Sender:
     ) -> None:
         self._exchange, self._campaign, self._preparer = exchange, campaign, preparer
         self._room = room or Room(maxsize, exchange.settings.slow_calls)
+        self._work = Work(self._room.work)
         self._ledger, self._directory = exchange.store.ledger, exchange.store.directory
         self._on_progress, self._limits = on_progress, exchange.settings
-        self._owner = f"{exchange.owner}/{uuid4().hex[:8]}"
+        self._owner = name_within(exchange.owner)
         self._helm = Helm(self._ledger, campaign.id, stop)
         chance = Random(self._owner)  # noqa: S311 - jitter, not a secret
         self._origins = Origins() if origins is None else origins
@@ -113,7 +115,8 @@ class Sender:
             share,
             self._origins,
             ends,
-            self._room.slow,
+            self._room,
+            self._work,
         )
         self._turns = asyncio.Semaphore(exchange.settings.windows_at_once)
         self._aside: set[asyncio.Task[None]] = set()  # shards that only wait for slow calls, or did
@@ -257,17 +260,19 @@ class Sender:
                 shard.result()
 
     async def _claim(self, shard: int) -> Lease | None:
-        """The lease, if it is free. A claim whose answer was lost for good is nobody's until it ends."""
+        """The lease, if it is free. From now on no other lane asks for it: it would end it as its own."""
         self._asked.add(shard)
         try:
-            return await insist(self._ask_for, shard)
+            if lease := await insist(self._ask_for, shard):
+                self._busy.add(shard)
+            return lease
         finally:
             self._asked.discard(shard)
 
     async def _ask_for(self, shard: int) -> Lease | None:
         now = self._now()
         until = now + self._limits.lease_seconds
-        return await self._ledger.claim(self._campaign.id, shard, self._owner, now, until)
+        return await take(self._ledger, self._campaign.id, shard, self._owner, now, until)
 
     async def _with_lease(
         self, lease: Lease, state: ShardState | None = None, aside: asyncio.Event | None = None
@@ -275,24 +280,46 @@ class Sender:
         limits = self._limits
         margin = limits.provider_timeout + 1.0
         hold = Hold(lease, self._ledger, self._exchange.clock, limits.lease_seconds, margin)
-        hold.aside = aside or hold.aside
+        hold.aside, hold.work = aside or hold.aside, Work(self._work)
         self._busy.add(lease.shard)
-        keeper = asyncio.create_task(hold.keep())
+        keeper = asyncio.create_task(hold.keep(most_still(limits.lease_seconds)))
+        sending = asyncio.create_task(self._send_shard(hold, state))
         try:
-            await self._send_shard(hold, state)
+            await asyncio.wait({sending, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done() and not keeper.exception() and keeper.result():
+                await self._give_up(hold, sending)
+            await sending
         except LeaseLost:
             pass  # Somebody else has taken it over, with everything that we recorded.
         finally:
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait({sending}, timeout=margin)
             if hold.late:  # what was sent has to be written down, whoever has the lease
                 await asyncio.wait(hold.late)
             self._busy.discard(lease.shard)
             self._reached.pop(lease.shard, None)
             keeper.cancel()
 
+    async def _give_up(self, hold: Hold, sending: asyncio.Task[None]) -> None:
+        """Let go of a shard whose work stands still: what is under way is cut off, and in doubt for whoever
+        takes it over. Raises StandsStill."""
+        shard, work = hold.lease.shard, {sending, *hold.late}
+        for task in work:
+            task.cancel()
+        _, goes_on = await asyncio.wait(work, timeout=hold.margin)
+        hold.late.clear()
+        if not goes_on:
+            with suppress(StoreUnavailable):
+                await self._ledger.release(hold.lease, self._now())
+        raise StandsStill(f"nothing has moved in shard {shard} for several leases' time")
+
     async def _send_shard(self, hold: Hold, known: ShardState | None) -> None:
         """Everything that is left of one shard: windows, then what was put off, then the finish."""
         numbers = count()
+        WORK.set(hold.work)
         while True:
+            hold.work.step()
             state = known if known else await insist(self._ledger.load, hold.lease)
             known, state = None, await self._settle_doubt(hold, state)
             due, parked_until = left(state, self._now())
@@ -300,7 +327,7 @@ class Sender:
             before = [row.uid.int for row in state.rows.values() if Mark.ACCEPTED in row.marks]
             self._reached.setdefault(hold.lease.shard, set()).update(before)
             self._count_waiting(hold.lease.shard, state)
-            async with self._turns:
+            async with turn(self._turns, hold.work, self._work):
                 sent = await self._send_windows(hold, state, due, numbers)
             if hold.late:
                 hold.aside.set()
@@ -364,7 +391,7 @@ class Sender:
         rows: defaultdict[UUID, list[Row]] = defaultdict(list)
         for row in state.rows.values():
             rows[row.uid].append(row)
-        windows = list(batches(due, self._window))
+        windows, urgency = list(batches(due, self._window)), self._campaign.spec.sending.urgency
         coming, sent = self._look_ahead(windows, 0, rows), False
         try:
             for index, uids in enumerate(windows):
@@ -373,8 +400,8 @@ class Sender:
                 prepared = await coming if coming else Prepared(self._time())
                 coming = self._look_ahead(windows, index + 1, rows)
                 if prepared.outgoing:
-                    await self._calls.wait(prepared.outgoing)
-                async with self._room.taken(len(prepared.outgoing), self._campaign.spec.sending.urgency):
+                    await self._calls.wait(hold, prepared.outgoing)
+                async with self._room.taken(len(prepared.outgoing), urgency, hold.work):
                     if abs((self._time() - prepared.at).total_seconds()) > STALE_SECONDS:
                         prepared = await self._prepare(uids, rows)
                     if not await self._send_window(hold, prepared, next(numbers)):
@@ -493,6 +520,7 @@ class Sender:
             return
         await insist(self._ledger.record, hold.lease, results)
         failpoint("recorded")
+        hold.work.step()
         self._count(hold.lease.shard, results)
 
     def _count(self, shard: int, results: Sequence[Result]) -> None:

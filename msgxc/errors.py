@@ -15,6 +15,7 @@
     ├── WrongStore            the store is not the one that this exchange had: another key, an older copy
     ├── StoreUnavailable      the store did not answer: trying again is safe
     ├── LeaseLost             somebody else owns the shard now: stop touching it
+    ├── StandsStill           the sending waits for what never comes: begin anew
     └── ProviderBlocked       a provider refuses our credentials: a person has to act
 
 One recipient's refusal is never an exception: it is a Receipt. The text of these errors never holds an
@@ -154,6 +155,12 @@ class LeaseLost(MsgxcError):
     """The shard's lease is somebody else's now."""
 
     code = "lease_lost"
+
+
+class StandsStill(MsgxcError):
+    """Whoever had the shard's lease has made no step for several leases' time."""
+
+    code = "stands_still"
 
 
 class ProviderBlocked(MsgxcError):

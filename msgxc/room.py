@@ -13,23 +13,36 @@ from heapq import heappop, heappush
 from itertools import count
 
 from msgxc.slow import Slow
+from msgxc.standstill import Work
+
+
+@asynccontextmanager
+async def turn(places: asyncio.Semaphore, work: Work, others: Work) -> AsyncIterator[None]:
+    """Have one of the places; `others` have them."""
+    with work.behind(others):
+        await places.acquire()
+    try:
+        yield
+    finally:
+        places.release()
 
 
 class Room:
     """`size` units; whoever wants more than are free waits for its turn. For one event loop. Beside them are
-    the calls that are slow, at most `slow` of them."""
+    the calls that are slow, at most `slow` of them. `work`: the steps of all who share it."""
 
     def __init__(self, size: int, slow: int = 0) -> None:
         self._size = self._free = size
-        self.slow = Slow(slow)
+        self.slow, self.work = Slow(slow), Work()
         self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
         self._numbers = count()
 
     @asynccontextmanager
-    async def taken(self, units: int, urgency: int) -> AsyncIterator[None]:
-        """Hold so many units, or all there are if that is less."""
+    async def taken(self, units: int, urgency: int, work: Work) -> AsyncIterator[None]:
+        """Hold so many units, or all there are if that is less. `work`: of whoever wants them."""
         units = min(units, self._size)
-        await self._take(units, urgency)
+        with work.behind(self.work):
+            await self._take(units, urgency)
         try:
             yield
         finally:

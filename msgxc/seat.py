@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgxc.errors import ProviderBlocked, StoreUnavailable
-from msgxc.holding import Hold, end_of_the_dead, insist, take
+from msgxc.holding import Hold, end_of_the_dead, insist, name_within, take
 from msgxc.ledger import SEAT, Campaign, Control, Lease
 from msgxc.run_care import Standing
 from msgxc.store.records import batches
@@ -37,7 +37,8 @@ async def seated(exchange: Exchange, campaign: UUID) -> AsyncIterator[None]:
 
     When a provider refuses our credentials the campaign is paused: a person has to act.
     """
-    seat = _Seat(exchange, campaign, await insist(_claim, exchange, campaign))
+    owner = name_within(exchange.owner)
+    seat = _Seat(exchange, campaign, owner, await insist(_claim, exchange, campaign, owner))
     keeper = asyncio.create_task(seat.keep())
     try:
         yield
@@ -53,10 +54,10 @@ async def seated(exchange: Exchange, campaign: UUID) -> AsyncIterator[None]:
             await insist(exchange.store.ledger.release, seat.lease, exchange.clock())
 
 
-async def _claim(exchange: Exchange, campaign: UUID) -> Lease | None:
+async def _claim(exchange: Exchange, campaign: UUID, owner: str) -> Lease | None:
     now = exchange.clock()
     until = now + exchange.settings.lease_seconds
-    return await take(exchange.store.ledger, campaign, SEAT, exchange.owner, now, until)
+    return await take(exchange.store.ledger, campaign, SEAT, owner, now, until)
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class _Seat:
 
     exchange: Exchange
     campaign: UUID
+    owner: str
     lease: Lease | None
 
     async def keep(self) -> None:
@@ -76,7 +78,7 @@ class _Seat:
                 await hold.keep()
             await asyncio.sleep(min(ASK_SECONDS, seconds / 3))
             with suppress(StoreUnavailable):
-                self.lease = await _claim(self.exchange, self.campaign)
+                self.lease = await _claim(self.exchange, self.campaign, self.owner)
 
 
 async def standing(exchange: Exchange, campaign: Campaign) -> Standing:

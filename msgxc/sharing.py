@@ -12,11 +12,11 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from msgxc import ids
 from msgxc.errors import StoreUnavailable
-from msgxc.holding import end_of_the_dead, insist
+from msgxc.holding import end_of_the_dead, insist, name_within
 from msgxc.ledger import PLACES, Lease
 from msgxc.pacing import Throttle
 
@@ -48,12 +48,15 @@ class Pace:
     per_second: float
     throttle: Throttle
     share: float = 1.0
-    _owner: str = field(default_factory=lambda: uuid4().hex)
+    _owner: str = field(init=False)
     _place: Lease | None = None
     _used: float = 0.0
     _seen: float = 0.0  # when the others have seen our place
     _keeper: asyncio.Task[None] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self._owner = name_within(self.exchange.owner)
 
     async def wait(self, units: int) -> float:
         """Seconds to wait before `units` more are sent; they are then counted as sent."""
@@ -110,14 +113,14 @@ class Pace:
         return taken
 
     async def _take(self, now: float) -> Lease | None:
-        """The first place that is free; None when none is. Those of the dead come free."""
-        ledger = self.exchange.store.ledger
-        await end_of_the_dead(ledger, self.group, PLACES[-1], PLACES[0] + 1, now)
-        until, owner = now + self._seconds, f"{self.exchange.owner}/{self._owner}"
+        """The first place that is free; None when none is. Those of the dead come free, and one that we have
+        taken without hearing of it."""
+        ledger, until = self.exchange.store.ledger, now + self._seconds
+        await end_of_the_dead(ledger, self.group, PLACES[-1], PLACES[0] + 1, now, self._owner)
         for first in range(0, len(PLACES), TOGETHER):
             for number, held in enumerate(await self._held(first), start=first):
                 place = PLACES[number]
-                if held <= now and (lease := await ledger.claim(self.group, place, owner, now, until)):
+                if held <= now and (lease := await ledger.claim(self.group, place, self._owner, now, until)):
                     return lease
         return None
 

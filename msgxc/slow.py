@@ -16,7 +16,8 @@ from msgxc.model import Channel
 #: So many calls in a row of which nothing was answered in time may be slow; then it is the provider, who is
 #: waited for. Of emails to fifty people each, one address in a hundred makes two calls in five slow.
 IN_A_ROW = 8
-LONGEST_USUAL = 1.0  # seconds
+#: Seconds: what is usual at most, and for how long the first call is waited for, when nothing is known.
+LONGEST_USUAL, FIRST = 1.0, 0.15
 
 
 @dataclass(slots=True)
@@ -58,12 +59,18 @@ class Slow:
         if self.full:
             return None
         usual = self._usual.get(channel)
-        return Patience(usual.longest if usual else LONGEST_USUAL / 2)
+        return Patience(usual.longest if usual else FIRST)
 
     def answered(self, channel: Channel, seconds: float) -> None:
         """A call was answered, nearly all of it, within this time, and not waited for any longer."""
         self._silent.pop(channel, None)
         self.learn(channel, seconds)
+
+    def late(self, channel: Channel, seconds: float) -> None:
+        """One that was slow was answered. As long as no other has been, that is how long it takes: the
+        provider is further away than was thought."""
+        if channel not in self._usual:
+            self.learn(channel, seconds)
 
     def silent(self, channel: Channel) -> bool:
         """Nothing of a call was answered in time: whether it may be slow; else it is the provider."""
@@ -76,4 +83,4 @@ class Slow:
         if usual := self._usual.get(channel):
             usual.note(seconds)
         else:
-            self._usual[channel] = Usual(seconds, seconds / 2)
+            self._usual[channel] = Usual(seconds, seconds / 4)

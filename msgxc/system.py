@@ -126,15 +126,14 @@ def running(settings: Settings, steps: Steps, server_url: str = "") -> Iterator[
         login = os.environ.get(LOGIN_OF_CLIENTS, "") if server_url else kept_login(settings)
         env = environment(settings, url) | gateway_environment(settings, ports)
         own = {"PREFECT_SERVER_API_AUTH_STRING": login}
-        if not server_url:
-            env[WORKERS_SINCE] = str(time.time())  # What an earlier start had left was ended just now.
         api = Api(f"{url}/api", login)
         server = None if server_url else supervisor.start("server", SERVER, env | own, well=api.answers)
         sandbox(supervisor, steps, settings, env)
         with steps.step("Console and API") as said:
             supervisor.until(server, api.answers, PATIENCE_SECONDS)
             said.append(url)
-        furnish(supervisor, steps, settings, api, env, WORKERS)
+        alone = not server_url or settings.store == "sqlite"  # A store in a file has no workers elsewhere.
+        furnish(supervisor, steps, settings, api, env, WORKERS, alone=alone)
         gateway = await_gateway(supervisor, steps, env)
         system = System(settings, url, supervisor, login, gateway)
         with told(system):
@@ -203,12 +202,17 @@ def furnish(
     api: Api,
     env: Mapping[str, str],
     workers: Mapping[str, Sequence[str]],
+    *,
+    alone: bool = True,
 ) -> None:
     """Give a server that answers its queues, its deployments and its workers (name -> queues, () is all).
 
     Each worker says on a port of its own whether it is at work. Only who talks to Prefect gets the login.
+    `alone`: there are no other workers, and those of an earlier start were ended.
     """
     env = {**env, LOGIN_OF_CLIENTS: api.login}
+    if alone:
+        env[WORKERS_SINCE] = str(time.time())
     with steps.step("Work queues") as said:
         said.append(", ".join(prepare(api, settings)))
     with steps.step("Flows"):

@@ -17,10 +17,12 @@ __all__ = ["Connection", "client"]
 _PACE = Pace(quiet=float("inf"), idle=float("inf"), unused=15.0)
 
 
-def client(host: str, port: int, tls: ssl.SSLContext, *, connections: int, connect: float) -> Client:
+def client(
+    host: str, port: int, tls: ssl.SSLContext, *, connections: int, connect: float, spare: bool = False
+) -> Client:
     """Sends to one host: as many connections as requests wait, at most `connections`; `connect` in seconds
-    for one to be ready.
+    for one to be ready. `spare`: and one that is idle.
     """
     tls.set_alpn_protocols(["http/1.1"])
-    limits = Limits(connections=connections, opening=20, connect=connect, grow=0.005, pace=_PACE)
+    limits = Limits(connections=connections, opening=20, spare=spare, connect=connect, grow=0.005, pace=_PACE)
     return Client(host, port, tls, limits, Connection)

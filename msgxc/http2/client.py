@@ -24,7 +24,8 @@ _NOT_PROCESSED = Unanswered.NOT_PROCESSED
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most `connections`, `opening` of them being opened, and `queue` requests waiting for room.
+    """At most `connections`, `opening` of them being opened, and `queue` requests waiting for room. `spare`:
+    one more is opened before it is needed, whenever none has room.
 
     In seconds: `connect`, for one connection to be ready; `grow`, how long requests wait for room before more
     connections are opened; `first` and `longest`, how long nobody connects after failures (doubled each time,
@@ -34,6 +35,7 @@ class Limits:
     connections: int = 4
     opening: int = 1
     queue: int = 20_000
+    spare: bool = False
     connect: float = 10.0
     grow: float = 0.05
     first: float = 1.0
@@ -101,6 +103,8 @@ class Client:
         batch = Batch(list(requests), until, loop.create_future(), patience)
         self._batches.add(batch)
         self._take_in(batch)
+        if self._limits.spare and self.lines and not self._connecting:
+            self._have_spare()
         self._alarm_at(min(until, loop.time() + self._limits.pace.quiet))
         try:
             await batch.done
@@ -230,6 +234,14 @@ class Client:
             self._connect_or_fail()
         elif usable < self._limits.connections and not self._growing:
             self._growing = asyncio.get_running_loop().call_later(self._limits.grow, self._grow_now)
+
+    def _have_spare(self) -> None:
+        """A request that is slow keeps its connection; the next one has another, and need not wait for it."""
+        full = sum(line.usable for line in self.lines) >= self._limits.connections
+        if full or any(line.connection.room > 0 for line in self.lines):
+            return
+        if not self._closing and asyncio.get_running_loop().time() >= self._not_before:
+            self._connecting.add(asyncio.create_task(self._connect()))
 
     def _grow_now(self) -> None:
         self._growing = None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from msgxc import audience, campaigns, ids
 from msgxc.campaign import CampaignSpec
@@ -21,7 +21,7 @@ from msgxc.delivery import Counts, Sender, Stop
 from msgxc.errors import Forbidden, StoreUnavailable
 from msgxc.failpoints import failpoint
 from msgxc.fallback import fallback_spec
-from msgxc.holding import insist, take
+from msgxc.holding import insist, name_within, take
 from msgxc.ledger import Campaign, Control, Lease, ShardState
 from msgxc.messages.as_campaign import sealed, spec_of
 from msgxc.messages.publishing import come_out
@@ -60,7 +60,7 @@ class Dispatcher:
     def __init__(self, exchange: Exchange, stop: Stop) -> None:
         limits = exchange.settings
         self._exchange, self._stop = exchange, stop
-        self._owner = f"{exchange.owner}/{uuid4().hex[:8]}"
+        self._owner = name_within(exchange.owner)
         self._origins = Origins()
         self._room = Room(min(limits.window * limits.windows_at_once, limits.in_flight), limits.slow_calls)
         self._levels = levels(limits)

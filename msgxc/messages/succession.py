@@ -12,12 +12,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import uuid4
 
 from msgxc import ids
 from msgxc.delivery import Stop
 from msgxc.errors import StoreUnavailable
-from msgxc.holding import end_of_the_dead, insist, take
+from msgxc.holding import end_of_the_dead, insist, name_within, take
 from msgxc.ledger import Lease
 from msgxc.messages.dispatching import Dispatcher, Done
 from msgxc.wiring import Exchange
@@ -74,7 +73,7 @@ async def serve(
     exchange: Exchange, stop: Stop, on_start: Callable[[Dispatcher], None] = lambda _: None
 ) -> Done | None:
     """Dispatch until stopped or followed by another process; None when two are at it already."""
-    seats = Seats(exchange, f"{exchange.owner}/{uuid4().hex[:8]}")
+    seats = Seats(exchange, name_within(exchange.owner))
     if not await seats.take():
         return None
     dispatcher = Dispatcher(exchange, stop)

@@ -146,6 +146,7 @@ class SendGridEmail:
             ca=settings.ca,
             connections=settings.connections,
             timeout=settings.timeout,
+            spare=True,
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sendgrid")
 

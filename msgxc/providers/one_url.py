@@ -16,13 +16,25 @@ class OneUrl:
     """`fields` stand in the head of every request. Used from one event loop; a send opens what it needs."""
 
     def __init__(
-        self, url: str, fields: Mapping[str, str], *, ca: Path | None, connections: int, timeout: float
+        self,
+        url: str,
+        fields: Mapping[str, str],
+        *,
+        ca: Path | None,
+        connections: int,
+        timeout: float,
+        spare: bool = False,
     ) -> None:
         at = urlsplit(url)
         same = {name.lower(): value for name, value in fields.items()} | {"accept-encoding": "identity"}
         self._head, self._path = post_head(at.netloc, same, ()), at.path.encode()
         self._client = http1.client(
-            at.hostname or "", at.port or 443, trusted(ca), connections=connections, connect=timeout
+            at.hostname or "",
+            at.port or 443,
+            trusted(ca),
+            connections=connections,
+            connect=timeout,
+            spare=spare,
         )
 
     def request(self, body: bytes) -> Request:

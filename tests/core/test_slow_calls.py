@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msgxc.model import Channel
-from msgxc.slow import IN_A_ROW, LONGEST_USUAL, Slow
+from msgxc.slow import FIRST, IN_A_ROW, LONGEST_USUAL, Slow
 
 EMAIL, SMS = Channel.EMAIL, Channel.SMS
 
@@ -40,6 +40,20 @@ def test_the_usual_time_follows_the_answers() -> None:
     for _ in range(50):
         slow.answered(EMAIL, 0.2)
     assert 0.2 <= waits(slow, EMAIL) < 0.25
+
+
+def test_a_provider_that_is_far_away_is_known_by_its_first_answer() -> None:
+    """The first call is not waited for for long; what it takes is usual, until others are answered in time. A
+    later one that is slow says nothing."""
+    slow = Slow(500)
+    assert waits(slow, EMAIL) == FIRST
+    assert slow.silent(EMAIL)
+    slow.late(EMAIL, 0.4)
+    assert 0.4 <= waits(slow, EMAIL) <= 0.8
+    for _ in range(50):
+        slow.answered(EMAIL, 0.4)
+    slow.late(EMAIL, 9.0)
+    assert waits(slow, EMAIL) < 0.41
 
 
 def test_there_is_no_patience_without_room() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -14,15 +15,17 @@ from uuid import uuid4
 import pytest
 from fault_store import Call
 from fault_world import NEVER, PATIENCE, World, brief, crowd, device, fresh, on_sqlite, person, together
+from waiting import until
 
-from msgxc import campaigns
+from msgxc import campaigns, standstill
 from msgxc.campaign import InDoubt
-from msgxc.errors import LeaseLost, StoreUnavailable
+from msgxc.errors import LeaseLost, StandsStill, StoreUnavailable
 from msgxc.follow import follow
 from msgxc.holding import Hold
 from msgxc.ledger import Control, Lease, Mark, Result
 from msgxc.model import Channel, Outcome, Reason, Receipt
 from msgxc.reports.funnel import End
+from msgxc.standstill import Work
 from msgxc.wiring import Exchange
 
 
@@ -96,6 +99,27 @@ async def test_many_calls_at_the_fence_renew_once() -> None:
     assert ledger.renewals == 1
 
 
+async def test_a_lease_is_not_renewed_for_ever_without_a_step() -> None:
+    """As long as the work moves it is renewed; then so often again, and no more. Who counts no steps keeps
+    it."""
+    clock = [100.0]
+    ledger = _SlowLedger(clock)
+    hold = replace(_hold(ledger, clock, until=105.0), seconds=0.006)
+    renew = ledger.renew
+
+    async def moves_ten_times(lease: Lease, until: float) -> Lease | None:
+        if ledger.renewals < 10:
+            hold.work.step()
+        return await renew(lease, until)
+
+    ledger.renew = moves_ten_times  # type: ignore[method-assign]
+    assert await hold.keep(most=3)
+    assert ledger.renewals == 10 + 3
+    kept = asyncio.create_task(replace(hold, work=Work()).keep())
+    await until(lambda: ledger.renewals >= 50, look=0.01)
+    kept.cancel()
+
+
 async def test_a_lost_lease_stays_lost() -> None:
     """Whoever comes to the fence after the loss is told so too."""
     clock = [100.0]
@@ -105,27 +129,6 @@ async def test_a_lost_lease_stays_lost() -> None:
     for _ in range(2):
         with pytest.raises(LeaseLost):
             await hold.fence()
-
-
-async def a_claim_that_the_store_does_not_answer_is_made_again(world: World) -> None:
-    """The store takes the claim and breaks before it answers: the sending goes on, after the lease that
-    nobody knows of is over; nobody is repeated (I1, I2)."""
-    people = crowd(60)
-    what = await world.campaign("claim-lost", people)
-    lost: list[str] = []
-
-    async def around(name: str, call: Call) -> Any:
-        answer = await call()
-        if name == "claim" and not lost:
-            lost.append(name)
-            raise StoreUnavailable("told to")
-        return answer
-
-    planned = await world.prepare(what)
-    faulty = world.through(around)
-    await asyncio.wait_for(campaigns.send_slice(faulty, planned.id, 0, planned.shards, stop=NEVER), PATIENCE)
-    assert lost
-    await world.judge(what, people)
 
 
 async def a_window_is_opened_by_the_owner_alone(world: World) -> None:
@@ -246,9 +249,39 @@ async def a_sealer_that_was_overtaken_starts_afresh(world: World) -> None:
     assert sorted(members) == sorted(one.uid for one in people)
 
 
+@on_sqlite
+async def test_work_that_stands_still_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a provider has answered is being written down, and that never comes to an end, while the lease is
+    renewed: the sender lets go of the shard and says so. Whoever begins anew sends the rest, and repeats no
+    more than was under way."""
+    people = crowd(70)
+    what = await world.campaign("stands-still", people)
+    planned = await world.prepare(what)
+    brief = world.settings.model_copy(update={"lease_seconds": 1.5, "provider_timeout": 0.7})
+    never, renewals = asyncio.Event(), 0
+
+    async def around(name: str, call: Call) -> Any:
+        nonlocal renewals
+        renewals += name == "renew"
+        if name == "record":
+            await never.wait()
+        return await call()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(standstill, "LEASES", 1)
+        patch.setattr(standstill, "LEAST_SECONDS", 0.0)
+        other = world.through(around, settings=brief)
+        stuck = campaigns.send_slice(other, planned.id, 0, planned.shards, stop=NEVER)
+        with pytest.raises(StandsStill):
+            await asyncio.wait_for(stuck, PATIENCE)
+    assert renewals >= standstill.RENEWALS
+    sent = campaigns.send_slice(world.exchange, planned.id, 0, planned.shards, stop=NEVER)
+    await asyncio.wait_for(sent, PATIENCE)
+    await world.judge(what, people, repeats=world.settings.window)
+
+
 CASES = (
     a_stale_read_of_the_operators_wish_finishes_no_shard,
-    a_claim_that_the_store_does_not_answer_is_made_again,
     a_window_is_opened_by_the_owner_alone,
     many_devices_do_not_stretch_the_bound,
     a_canceled_campaign_says_what_is_unknown,

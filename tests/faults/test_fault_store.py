@@ -181,6 +181,29 @@ async def test_14_a_change_whose_answer_is_lost(world: World, change: str) -> No
     await world.judge(what, people)
 
 
+@pytest.mark.parametrize("lease", [1000.0])
+async def test_14_a_claim_whose_answer_is_lost_is_not_waited_for(world: World) -> None:
+    """Fault 14. Of each shard the first claim is applied and answered by an error, with a lease of a quarter
+    of an hour: its own process has it all the same, and nobody is lost or repeated."""
+    people = crowd(70)
+    what = await world.campaign("lost-claim", people)
+    planned = await world.prepare(what)
+    lost = 0
+
+    async def around(name: str, call: Call) -> Any:
+        nonlocal lost
+        answer = await call()
+        if name == "claim" and answer and answer.epoch == 1:
+            lost += 1
+            raise StoreUnavailable("told to")
+        return answer
+
+    through = world.through(around)
+    await asyncio.wait_for(campaigns.send_slice(through, planned.id, 0, planned.shards, stop=NEVER), PATIENCE)
+    assert lost == planned.shards
+    await world.judge(what, people)
+
+
 @on_cassandra
 async def test_14_compare_and_sets_whose_answers_are_lost(world: World) -> None:
     """Fault 14. On the wire: Cassandra makes the change, its answer is swallowed. The adapter reads back what

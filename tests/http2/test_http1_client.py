@@ -87,6 +87,27 @@ async def test_as_many_connections_as_requests_wait(listen, connect):
     assert len(server.doors) <= 80
 
 
+async def test_whoever_comes_after_a_slow_one_has_a_connection(listen, connect):
+    """A spare one is opened while a request waits for its answer, no more than one beyond those in use."""
+    held: list[Door] = []
+    server = await listen(Server())
+    client = connect(server.port, spare=True)
+    assert await client.send(many(1), soon()) == [FINE]
+    assert len(server.doors) == 1
+    server.answer = lambda door, _name: held.append(door)
+    slow = asyncio.create_task(client.send(many(1), soon()))
+    await until(lambda: len(client.lines) == 2, slow)
+    server.answer = Door.ok
+    assert await client.send(many(1), soon()) == [FINE]
+    assert server.doors[1].asked == [b"0"]
+    await until(lambda: len(client.lines) == 3, slow)
+    held[0].ok()
+    assert await slow == [FINE]
+    for _ in range(20):
+        assert await client.send(many(1), soon()) == [FINE]
+    assert len(server.doors) == 3
+
+
 async def test_many_callers_at_once(listen, connect):
     """Two hundred calls of one request each."""
     server = await listen(Server())

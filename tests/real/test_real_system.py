@@ -240,6 +240,11 @@ def test_health_checks_tell_who_is_at_work(real: World) -> None:
             assert len(found.stderr.splitlines()) == 1
 
 
+def test_the_reconciler_knows_since_when_there_are_workers(real: World) -> None:
+    """What a worker of an earlier start had taken is put back with the first look."""
+    assert float(real.environment("reconciler")["MSGXC_WORKERS_SINCE"]) > 0
+
+
 def test_either_replica_answers(real: World) -> None:
     """Both replicas show the same runs of a campaign that is over."""
     urls = [real.system.api, real.system.api.replace(real.system.url, f"http://127.0.0.1:{_second(real)}")]

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from msgxc.holding import take
 from msgxc.ledger import Lease
 from msgxc.store.ports import Ledger
 
@@ -60,6 +61,17 @@ async def test_renewing_holds_it_longer(ledger: Ledger) -> None:
         assert renewed == Lease(lease.campaign, 3, "anna", 1, 160)
     assert await ledger.claim(lease.campaign, 3, "ben", 140, 170) is None
     assert await ledger.claim(lease.campaign, 3, "ben", 160, 190) is not None
+
+
+async def test_who_did_not_hear_of_its_claim_has_the_lease_at_once(ledger: Ledger) -> None:
+    """A claim was applied and its answer lost: whoever made it does not wait for its own lease, and nothing
+    comes of the one that it does not know of. For everybody else it is held."""
+    unheard = await _claimed(ledger)
+    key = unheard.campaign, 3
+    assert await take(ledger, *key, "anna/another", 101, 131) is None
+    assert await take(ledger, *key, "anna", 101, 131) == Lease(*key, "anna", 2, 131)
+    assert await ledger.renew(unheard, 500) is None
+    assert await ledger.unfinished(unheard.campaign, 3, 4) == {3: 131}
 
 
 async def test_a_lost_lease_is_not_renewed(ledger: Ledger) -> None:
