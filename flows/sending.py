@@ -24,20 +24,21 @@ def send(plan: Planned, sealed: Seal, follows: CampaignSpec | None = None) -> Re
     is ended. `follows`: the campaign, when a fallback is to be scheduled before it is closed."""
     board = open_board(plan.name, sealed.count, plan.done)
     try:
-        others = start_runs.submit(plan) if plan.spread else None
-        send_part(plan, board)
-        if others:
-            others.wait(WAIT_SECONDS)  # It may have failed: then this run has sent their shards too.
-        if follows:
-            schedule_fallback(follows)
-    except Exception:
-        report(plan, board, ended=False)
-        raise
+        try:
+            others = start_runs.submit(plan) if plan.spread else None
+            send_part(plan, board)
+            if others:
+                others.wait(WAIT_SECONDS)  # It may have failed: then this run has sent their shards too.
+            if follows:
+                schedule_fallback(follows)
+        except Exception:
+            report(plan, board, ended=False)
+            raise
+        return report(plan, board)
     except TerminationSignal:
         if canceled():
             last_words(plan, board)
         raise
-    return report(plan, board)
 
 
 def send_part(plan: Planned, board: Board) -> Counts:

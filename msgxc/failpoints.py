@@ -48,6 +48,7 @@ def failpoint(name: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "stop":
+        time.sleep(0.1)  # its other threads come to the end of what they hold: no lock of a file is frozen
         os.kill(os.getpid(), signal.SIGSTOP)
     elif action.startswith("sleep:"):
         time.sleep(float(action.removeprefix("sleep:")))

@@ -201,9 +201,10 @@ class Console:
         self._change(f"/flow_runs/{run.id}", {"name": name, "tags": tags})
 
     def offer(self, deployment: str, schema: Mapping[str, Any]) -> None:
-        """Change the form of a deployment; who opens it next sees that. Prefect makes the runs of its
-        schedules anew, within seconds."""
+        """Change the form of a deployment; who opens it next sees that. Prefect removes the next runs of its
+        schedules then, and makes them anew when it looks, which may be a minute later: so it is told to."""
         self._change(f"/deployments/{deployment}", {"parameter_openapi_schema": schema})
+        self._ask("POST", f"/deployments/{deployment}/schedule", {})
 
     def start(
         self, deployment: str, parameters: Mapping[str, Any], key: str, queue: str | None, message: str

@@ -33,7 +33,7 @@ from msgxc.private_files import keep_private
 
 LOG_LINES = 15
 KEEPER = (sys.executable, "-m", "msgxc.operations.keeper")
-SYNC_SECONDS = 5.0
+SYNC_SECONDS = 30.0
 #: Told when a supervisor's lock is held.
 WHERE = "system.json"
 

@@ -71,6 +71,7 @@ disk_failure_policy: stop
 read_request_timeout: 10s  # longer than the defaults: one small machine stalls where three do not
 range_request_timeout: 10s
 write_request_timeout: 10s
+cas_contention_timeout: 10s
 batch_size_warn_threshold: 32KiB  # a window's results are one batch; the default warns at 5 KiB
 {login}
 user_defined_functions_enabled: false

@@ -48,11 +48,11 @@ class Board:
 
 
 @contextmanager
-def hasty_client() -> Iterator[SyncPrefectClient]:
-    """A client that tries once and for two seconds: for what may fail, but must not hold anything up."""
+def hasty_client(seconds: float = 2.0) -> Iterator[SyncPrefectClient]:
+    """A client that tries once and for so long: for what may fail, but must not hold anything up."""
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": 2.0}, sync_client=True) as client,
+        get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client,
     ):
         yield client
 
@@ -99,7 +99,7 @@ def put_up(key: str, kind: str, data: float | str, description: str) -> UUID:
 def close_board(board: Board, report: Report) -> None:
     """Put up what the ledger says at the end."""
     done = report.audience - report.ends[End.PENDING] - report.skips[Skip.CANCELED]
-    with suppress(Exception), hasty_client() as client:
+    with suppress(Exception), get_client(sync_client=True) as client:
         _show_progress(client, board, done)
     show_report(report)
 

@@ -22,6 +22,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext
 from prefect.exceptions import Pause, TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import AwaitingRetry, Cancelled, Completed, Failed, Suspended
@@ -56,6 +57,9 @@ from tasks.campaign import HOPELESS
 STOP_SECONDS = 20.0
 #: While the store is away a run gives its place back for so long.
 AWAY_SECONDS = 60.0
+#: A process that is told to end asks whether it was canceled, and waits so long for the answer; whoever ends
+#: it waits for longer.
+CANCELED_SECONDS = 8.0
 #: How the events are called that tell of an end.
 WORDS = {StateType.COMPLETED: "finished", StateType.FAILED: "failed", StateType.CANCELLED: "canceled"}
 
@@ -125,15 +129,15 @@ def outcome(found: Report, plan: Planned, *, of_rest: bool = False) -> PrefectSt
 
 
 def _begun() -> datetime:
-    """When this run was asked for; when the console cannot be asked: long ago."""
-    with suppress(Exception), hasty_client() as client:
-        return client.read_flow_run(UUID(flow_run.id)).created or datetime.min.replace(tzinfo=UTC)
-    return datetime.min.replace(tzinfo=UTC)
+    """When this run was asked for; when that is not known: long ago."""
+    context = FlowRunContext.get()
+    asked_for = context.flow_run.created if context and context.flow_run else None
+    return asked_for or datetime.min.replace(tzinfo=UTC)
 
 
 def canceled() -> bool:
     """Whether the console has canceled this run; when it cannot be asked: it has not."""
-    with suppress(Exception), hasty_client() as client:
+    with suppress(Exception), hasty_client(CANCELED_SECONDS) as client:
         state = client.read_flow_run(UUID(flow_run.id)).state
         return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
     return False

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from msgxc.ports import free_port
+
 SCRIPT = Path(__file__).resolve().parent.parent / "servers" / "nats.sh"
 
 
@@ -21,9 +23,7 @@ class NatsServer:
         self._program = program
         self._options = options
         self._env = {**os.environ, **(env or {})}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port(0)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

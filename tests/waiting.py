@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from inspect import isawaitable
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -30,6 +32,31 @@ async def until(
         assert not over, f"{over} ended, and it had not happened"
         assert time.monotonic() < end, "it did not happen"
         await asyncio.sleep(look)
+
+
+@dataclass
+class Lag:
+    """By how much this machine was late, all in all."""
+
+    seconds: float = 0.0
+
+
+@asynccontextmanager
+async def lag() -> AsyncIterator[Lag]:
+    """How late things are here meanwhile: a promise in seconds is one of a machine that has time."""
+    found = Lag()
+
+    async def look() -> None:
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(0.05)
+            found.seconds += max(0.0, time.monotonic() - begun - 0.06)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield found
+    finally:
+        looking.cancel()
 
 
 def _has_ended(doer: Doer) -> bool:

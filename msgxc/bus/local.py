@@ -197,15 +197,17 @@ class LocalBus:
         try:
             _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(self), str(path))
         except ConnectionRefusedError:  # Its process is gone.
-            return os.unlink(path)
+            with suppress(FileNotFoundError):  # Somebody else has removed it.
+                os.unlink(path)
+            return
         except OSError:  # It left just now, or has too much to do: seen again in a moment.
-            return None
+            return
         self._dialed[path.stem] = link
         link.greet(self.name)
         with suppress(TimeoutError):
             async with asyncio.timeout(GREETING):
                 await link.met.wait()
-        return None
+        return
 
     def _path(self) -> Path:
         return self._folder / f"{self.name}.sock"

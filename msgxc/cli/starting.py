@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -174,6 +175,9 @@ def _ended(console: Any, run: str, name: str, *, watch: bool) -> Mapping[str, An
             except NotFound:  # it has not begun
                 pass
         time.sleep(LOOK_SECONDS)
+    if watch:  # it was over before it was seen
+        with suppress(NotFound):
+            watched(name)
     return dict(state)
 
 

@@ -29,9 +29,11 @@ _ALWAYS = frozenset({"delivery", "collapse"})
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def read(path: Path) -> Iterator[Accepted]:
-    """The accepted messages so far, oldest first; also while the sandbox goes on writing."""
+def read(path: Path, start: int = 0) -> Iterator[Accepted]:
+    """The accepted messages so far, oldest first, from byte `start` on; also while the sandbox goes on
+    writing."""
     with path.open("rb") as file:
+        file.seek(start)
         for line in file:
             if line.endswith(b"\n"):
                 yield Accepted(**json.loads(line))

@@ -13,7 +13,7 @@ from msgxc.sandbox.endpoints import Endpoints, read_endpoints
 
 __all__ = ["Endpoints", "Sandbox", "SandboxFailed", "read_endpoints", "start"]
 
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 
 
 class SandboxFailed(MsgxcError):
@@ -46,7 +46,7 @@ def start(directory: Path, *, latency_ms: int = 0) -> Sandbox:
     """Start a sandbox that keeps all its files in `directory`, and wait until all its servers listen.
 
     `latency_ms` is added to every answer. Its messages go to directory/sandbox.log. Raises SandboxFailed when
-    it dies, or does not listen within 20 s.
+    it dies, or does not listen within two minutes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "sandbox.log"

@@ -44,7 +44,7 @@ class World:
 
     async def tab(self, name: str, script: str = "", **options: Any) -> Page:
         """A browser of its own, in which somebody has joined the demo thread."""
-        context = await self.browser.new_context(**options)
+        context = await patient_context(self.browser, **options)
         await context.grant_permissions(["notifications"], origin=self.url)
         if script:
             await context.add_init_script(script)
@@ -54,6 +54,13 @@ class World:
         await page.click("text=Join the thread")
         await page.wait_for_selector("#state[data-state=online]")
         return page
+
+
+async def patient_context(browser: Browser, **options: Any) -> BrowserContext:
+    """Its tabs wait for a busy machine."""
+    context = await browser.new_context(**options)
+    context.set_default_timeout(120_000)
+    return context
 
 
 @cache
@@ -67,7 +74,9 @@ async def chromium() -> AsyncIterator[Browser]:
     """The one on the path, or the one that CHROMIUM names."""
     path = await asyncio.to_thread(_chromium)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"], timeout=120_000
+        )
         try:
             yield browser
         finally:

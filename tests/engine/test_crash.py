@@ -17,7 +17,7 @@ import msgxc
 from msgxc import campaigns
 from msgxc.campaign import CampaignSpec
 from msgxc.ledger import Control, Mark
-from msgxc.model import Channel, Recipient
+from msgxc.model import Channel, Reason, Recipient
 from msgxc.reports.funnel import End
 from msgxc.settings import Settings
 from msgxc.wiring import Exchange
@@ -41,11 +41,15 @@ def bound(settings: Settings) -> int:
 async def run_to_end(settings: Settings, what: CampaignSpec, failpoints: str = "", **more: object) -> int:
     """The campaign in a process of its own; answers its exit code. `more`: further settings."""
     process = start_process(settings, what, failpoints, **more)
-    return await asyncio.to_thread(process.wait, 60)
+    return await asyncio.to_thread(process.wait, 120)
 
 
 async def check(exchange: Exchange, ground: Ground, people: list[Recipient], name: str, repeats: int) -> None:
     """I1, I2, I3 and I6, from the journal."""
+    campaign = await campaigns.campaign_named(exchange, name)
+    rows = [r for n in range(campaign.shards) for r in await exchange.store.ledger.rows(campaign.id, n)]
+    # What this machine did not answer in time is allowed for, if the ledger knows of it.
+    repeats += sum(row.doubts for row in rows if row.reason == Reason.TIMEOUT)
     accepted = ground.by_person()
     assert set(accepted) == {p.uid for p in people}, "I1: somebody was lost"
     assert sum(accepted.values()) - len(accepted) <= repeats, "I3: more repeats than the bound"
@@ -176,7 +180,7 @@ async def test_polite_stops_leave_no_text_message_unknown(
         process, before = start_process(settings, what), len(ground.accepted())
         await until(lambda before=before: len(ground.accepted()) >= before + 20, process)
         process.terminate()
-        assert await asyncio.to_thread(process.wait, 60) == 0
+        assert await asyncio.to_thread(process.wait, 120) == 0
         campaign = await campaigns.campaign_named(exchange, what.name)
         rows = [r for n in range(campaign.shards) for r in await exchange.store.ledger.rows(campaign.id, n)]
         # Put off is what of a window under way had not begun; what only waited has no row.

@@ -39,11 +39,11 @@ async def planned(exchange: Exchange, ground: Ground, name: str) -> Planned:
 
 async def finished(exchange: Exchange, plan: Planned) -> None:
     """Wait until no shard is left."""
-    for _ in range(300):
-        if not await exchange.store.ledger.unfinished(plan.id, 0, plan.shards):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("the helpers did not finish")
+
+    async def none_left() -> bool:
+        return not await exchange.store.ledger.unfinished(plan.id, 0, plan.shards)
+
+    await until(none_left, look=0.1)
 
 
 async def test_helpers_send_everybody_once(exchange: Exchange, ground: Ground) -> None:

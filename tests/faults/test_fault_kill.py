@@ -19,7 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 from fault_process import Process, signal_to
-from fault_world import World, brief, crowd, lag, on_sqlite, person, together, until
+from fault_world import World, brief, crowd, on_sqlite, person, together, until
+from waiting import lag
 
 import msgxc
 from msgxc import campaigns, ids

@@ -97,7 +97,9 @@ async def test_33_what_was_answered_is_there(opened: Opened, power: Plug, settin
         running = started(power.env | own, "-m", "msgxc.gateway")
         login = {"Authorization": f"Bearer {token}"}
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=login) as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", headers=login, timeout=60
+            ) as client:
                 await _answers(client, running)
                 yield client
         finally:

@@ -101,7 +101,9 @@ async def test_6_a_throttled_request_waits_as_it_is_told(world: World) -> None:
         said = ASKED[kind][0]()
         return Answer(Response(429, () if said is None else (("retry-after", said),)))
 
-    others = those(Channel.WEBPUSH, 60)  # so that nobody takes the provider for down
+    others = those(
+        Channel.WEBPUSH, 600
+    )  # so many that no call has several: nobody takes the provider for down
     everybody = [*people.values(), *others]
     what = await world.campaign("throttled", everybody, channels=(Channel.WEBPUSH,))
     async with front(world, Channel.WEBPUSH, spoil):

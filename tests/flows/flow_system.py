@@ -26,6 +26,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # Only its processes keep this setting.
             patch.setenv("MSGXC_SANDBOX", "true")
+            patch.setenv("MSGXC_LEASE_SECONDS", "120")  # a busy machine is no fault
+            patch.setenv("MSGXC_PROVIDER_TIMEOUT", "60")
             settings = read_settings(home=tmp_path_factory.mktemp("system"))
             system = stack.enter_context(running(settings, Steps(Console(quiet=True))))
         asyncio.run(_enlist(settings))

@@ -38,12 +38,12 @@ def test_the_other_half_of_the_small_compose_file(system: System, tmp_path: Path
             stdout=out,
             stderr=out,
         )
-    until(lambda: "Ctrl-C stops everything" in log.read_text() or half.poll() is not None, 120)
+    until(lambda: "Ctrl-C stops everything" in log.read_text() or half.poll() is not None, 400)
     assert f"Console: {system.url}\n" in log.read_text()
     assert system.login.partition(":")[2] not in log.read_text()  # docker keeps what is said here
     assert (tmp_path / "home" / "system.json").stat().st_size  # what docker asks about
     half.send_signal(signal.SIGTERM)
-    assert half.wait(60) == 0
+    assert half.wait(240) == 0
     assert log.read_text().endswith("Stopped.\n")
 
 
@@ -56,7 +56,7 @@ def done(system: System) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "MSGXC_HOME": str(system.settings.home), "MSGXC_SANDBOX": "true"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

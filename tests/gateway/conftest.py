@@ -15,10 +15,17 @@ import uvicorn
 from fastapi import FastAPI
 from gateway_world import KEY, World, gateway_settings
 
+from msgxc.gateway import issuers
 from msgxc.gateway.app import create_app
 from msgxc.gateway.serving import config
 from msgxc.settings import Settings
 from msgxc.wiring import apply_schema, open_exchange
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow answer of a test's own key server is waited for."""
+    monkeypatch.setattr(issuers, "FETCH_SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_no_route_fails_or_answers_outside_its_description(
 
     def called(case: schemathesis.Case) -> None:
         for login in logins.values():
-            answer = case.call(base_url=f"http://127.0.0.1:{served[1]}", headers=login)
+            answer = case.call(base_url=f"http://127.0.0.1:{served[1]}", headers=login, timeout=120)
             case.validate_response(answer, checks=HELD)
 
     operation = SCHEMA[path][method]

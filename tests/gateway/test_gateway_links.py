@@ -313,6 +313,9 @@ async def test_nobody_is_flooded_with_confirmations(world: World) -> None:
     person = await world.person()
     handle = await world.delivery(person, Channel.EMAIL)
     url = own(links.preferences, world, handle.campaign, person)
+    # Well inside of ten minutes of the clock, whenever this test begins.
+    real, begun = world.exchange.clock, world.exchange.clock()
+    world.exchange.clock = lambda: begun // 600 * 600 + 60 + real() - begun
     page, now = await world.client.get(url), world.exchange.clock()
     kinds = ("marketing", "product", "tracking")
     answers = await asyncio.gather(
@@ -334,7 +337,7 @@ async def test_a_confirmation_has_an_age_and_is_ours(world: World) -> None:
     await world.client.post(url, content=form(await world.client.get(url), "marketing"))
     ((link, _),) = await asked_at(world, person)
     token = link.removeprefix("/c/")
-    others = (token[:-1], token[:30] + "AA" + token[32:], url.removeprefix("/p/"), "x", "é")
+    others = (token[:-1], ("B" if token[0] == "A" else "A") + token[1:], url.removeprefix("/p/"), "x", "é")
     for one in others:
         assert [(await world.client.request(m, f"/c/{one}")).status_code for m in ("GET", "POST")] == [
             404

@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from msgxc import ids
 from msgxc.errors import Unauthorized, WrongSettings
+from msgxc.gateway import issuers
 from msgxc.gateway.app import create_app
 from msgxc.gateway.auth import authenticate
 from msgxc.gateway.issuers import KEEP_SECONDS, LARGEST, Issuer, KeySets, is_safe, read_keys, trusted
@@ -256,8 +257,11 @@ async def test_a_key_set_without_end_is_not_read_to_its_end() -> None:
     assert LARGEST <= written[0] < 20_000_000
 
 
-async def test_an_issuer_that_answers_slowly_keeps_nobody_waiting_whose_key_is_known() -> None:
+async def test_an_issuer_that_answers_slowly_keeps_nobody_waiting_whose_key_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is asked once for everybody; whoever names an old key is told after the first failure at once."""
+    monkeypatch.setattr(issuers, "FETCH_SECONDS", 5.0)
     slow = asyncio.Event()
     keys = with_keys(public(RSA, "k"))
 

@@ -152,7 +152,7 @@ def test_a_cancel_while_sealing_is_final(console: PrefectConsole, stumbling: str
     run = stumble(console, stumbling, "sealing", tmp_path / "once", "expanded=sleep:20")
     until((tmp_path / "once").exists, PATIENCE)
     console.set_state(run, type="CANCELLING")
-    assert console.end(run)["type"] == "CANCELLED"
+    until(lambda: console.state(run)["type"] == "CANCELLED", PATIENCE)
     until(lambda: control(console, "sealing") is Control.CANCEL, PATIENCE)
     assert console.end(ask(console, "sealing", "quick"))["type"] == "CANCELLED"
     assert not console.accepted("quick", since)
@@ -162,7 +162,7 @@ def test_a_cancel_before_the_start_is_final(console: PrefectConsole) -> None:
     """A campaign that waits for its time, in a run that no process has begun: canceled there, it is canceled
     in the store, and a client that repeats its request gets nobody anything."""
     since = time.time()
-    then = {"not_before": f"{datetime.now(UTC) + timedelta(seconds=150):%FT%TZ}", "channels": ["apns"]}
+    then = {"not_before": f"{datetime.now(UTC) + timedelta(seconds=600):%FT%TZ}", "channels": ["apns"]}
     sending = {"purpose": "service", **then}
     assert "sending starts at" in console.end(ask(console, "cb", "quick", sending=sending))["message"]
     wanted = {"flow_runs": {"name": {"any_": ["cb"]}, "state": {"type": {"any_": ["SCHEDULED"]}}}}

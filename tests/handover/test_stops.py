@@ -37,7 +37,7 @@ def _tended(console: PrefectConsole, look: Callable[[], object]) -> None:
         console.system.tend()
         return look()
 
-    until(tend, 120)
+    until(tend, 400)
 
 
 def _report(console: PrefectConsole, name: str) -> Report:
@@ -52,14 +52,14 @@ def _begun(console: PrefectConsole, name: str, channel: str) -> float:
     """Start a campaign to the slow ones; the time before, once some of them have got it."""
     since = time.time()
     console.start(name, "slow", sending={**UNHURRIED, "channels": [channel]})
-    until(lambda: len(console.accepted("slow", since)) > 60, 120)
+    until(lambda: len(console.accepted("slow", since)) > 60, 400)
     return since
 
 
 def _finished(console: PrefectConsole, name: str, since: float) -> list[str]:
     """Start it again; what was accepted in all, once it is over."""
     console.start(name, "slow", sending=UNHURRIED)
-    until(lambda: _report(console, name).finished, 180)
+    until(lambda: _report(console, name).finished, 400)
     return console.accepted("slow", since)
 
 
@@ -72,7 +72,7 @@ def test_a_polite_stop_leaves_nobody_in_doubt(console: PrefectConsole, number: s
     first = child.process
     worker, runs = _under(child)
     first.send_signal(number)
-    first.wait(60)
+    first.wait(240)
     assert first.returncode == 0
     assert not any(lives(one) for one in (worker, *runs))
     _tended(console, lambda: child.process is not first)
@@ -87,17 +87,22 @@ def test_a_stop_leaves_no_red_run(console: PrefectConsole) -> None:
         "flows": {"name": {"any_": ["dispatch"]}},
         "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
     }
-    runs = [run["id"] for run in until(lambda: console.json("POST", "/flow_runs/filter", wanted), 120)]
+
+    def alone() -> list[str]:
+        runs = console.json("POST", "/flow_runs/filter", wanted)
+        return [run["id"] for run in runs] if len(runs) == 1 else []
+
+    (run,) = until(alone, 400)  # Each quarter of an hour one takes over from another.
     assert console.system.supervisor
     some = [child for child in console.system.supervisor.children if child.name.startswith("worker")]
     first = [child.process for child in some]
     for process in first:
         process.terminate()
     for process in first:
-        assert process.wait(60) == 0
-    for run in runs:
-        state = console.state(run)
-        assert (state["type"], state["message"].partition(":")[0]) == ("COMPLETED", "Stopped with its system")
+        assert process.wait(240) == 0
+    state = console.state(run)
+    assert state["type"] == "COMPLETED"
+    assert state["message"].startswith("Stopped with its system") or "has taken over" in state["message"]
     _tended(console, lambda: all(c.process is not p for c, p in zip(some, first, strict=True)))
 
 
@@ -122,7 +127,7 @@ def test_a_killed_program_around_it_takes_all_along(console: PrefectConsole) -> 
     first = child.process
     worker, runs = _under(child)
     first.kill()
-    until(lambda: not any(lives(one) for one in (worker, *runs)), 180)
+    until(lambda: not any(lives(one) for one in (worker, *runs)), 400)
     _tended(console, lambda: child.process is not first)
     accepted = _finished(console, "orphans", since)
     assert len(accepted) == len(set(accepted)) == COHORTS["slow"]

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from listening import Clock
 
+from msgxc.ports import free_port
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -82,13 +84,6 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return _certificate(tmp_path_factory.mktemp("tls"), "other.invalid")
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 def _await_port(process: subprocess.Popen[bytes], port: int) -> int:
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
@@ -141,7 +136,7 @@ def nghttpd(serve, certificate: Certificate) -> Callable[..., int]:
     assert found.returncode == 0, found.stderr
 
     def start(*options: str) -> int:
-        port = free_port()
+        port = free_port(0)
         command = (found.stdout.strip(), "--echo-upload", *options, "-a", "127.0.0.1", port)
         return _await_port(serve(*command, certificate.key, certificate.cert), port)
 
@@ -151,7 +146,7 @@ def nghttpd(serve, certificate: Certificate) -> Callable[..., int]:
 @pytest.fixture(scope="session")
 def hypercorn_peer(serve, certificate: Certificate) -> int:
     """The port of hypercorn with peer/echo.py."""
-    port = free_port()
+    port = free_port(0)
     files = ("--certfile", certificate.cert, "--keyfile", certificate.key)
     alone = ("--workers", "0")  # in the process that is ended, not in one below it
     command = (sys.executable, "-m", "hypercorn", *alone, "--bind", f"127.0.0.1:{port}", *files, "echo:app")
@@ -163,7 +158,7 @@ def uvicorn_peer(serve, certificate: Certificate) -> Callable[[str], int]:
     """Starts uvicorn with peer/echo.py over HTTP/1.1, read by this parser, and answers its port."""
 
     def start(parser: str) -> int:
-        port = free_port()
+        port = free_port(0)
         files = ("--ssl-certfile", certificate.cert, "--ssl-keyfile", certificate.key)
         command = (sys.executable, "-m", "uvicorn", "echo:app", "--port", port, "--http", parser, *files)
         return _await_port(serve(*command, cwd=HERE / "peer"), port)

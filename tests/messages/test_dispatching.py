@@ -14,7 +14,7 @@ import pytest
 from conftest_engine import Ground, crowd, device, enlist, person
 from message_world import OPERATOR, SERVICE, Ears, drain, open_room, user
 
-from msgxc import campaigns, ids
+from msgxc import campaigns, helm, ids
 from msgxc.errors import Conflict, Forbidden, NotFound, WrongInput
 from msgxc.ledger import Control
 from msgxc.messages import dispatching, publishing, reading, triage
@@ -322,8 +322,13 @@ async def test_the_bus_wakes_a_dispatcher(
         await running
 
 
-async def test_a_message_costs_few_round_trips(exchange: Exchange, ground: Ground) -> None:
-    """Counted at the store's connection, from publish to settled: a bound that a change must not raise."""
+async def test_a_message_costs_few_round_trips(
+    exchange: Exchange, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted at the store's connection, from publish to settled: a bound that a change must not raise. Looks
+    that come with time are not counted: on a busy machine there are more of them."""
+    monkeypatch.setattr(dispatching, "POLL_SECONDS", 600.0)
+    monkeypatch.setattr(helm, "CONTROL_SECONDS", 600.0)
     room = await open_room(exchange, ground, 1)
     calls = 0
     connection: Any = exchange.store.messages._db  # type: ignore[attr-defined]  # the embedded store's seam

@@ -69,7 +69,7 @@ def test_a_run_that_hears_no_signal_is_ended_by_force() -> None:
         "orphan.start()",
         "import os; from functools import partial\n"
         "threading.Thread(target=orphan.mind, args=(partial(os.kill, os.getpid()),),"
-        " kwargs={'grace': 1.0}).start()",
+        " kwargs={'grace': 15.0}).start()",
     )
     with process_with_a_name() as (name, worker), _run(code, {RUN: "one", WORKER: name}, "deaf") as run:
         assert run.stdout

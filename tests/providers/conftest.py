@@ -27,7 +27,7 @@ def transport() -> str:
 def settings_for(sandbox: Sandbox, transport: str) -> Callable[..., Any]:
     """The sandbox's settings of a channel, over this transport where there is a choice."""
 
-    def make(channel: Channel, timeout: float = 5.0) -> Any:
+    def make(channel: Channel, timeout: float = 60.0) -> Any:
         found = SOURCES[channel].sandbox(sandbox.endpoints, timeout)
         return replace(found, transport=transport) if hasattr(found, "transport") else found
 
@@ -36,10 +36,10 @@ def settings_for(sandbox: Sandbox, transport: str) -> Callable[..., Any]:
 
 @pytest.fixture
 async def connect(settings_for: Callable[..., Any]) -> AsyncIterator[Connect]:
-    """Makes the adapter of a channel, with a timeout of 5 s, and closes it afterwards."""
+    """Makes the adapter of a channel, with a timeout of 60 s, and closes it afterwards."""
     made: list[Any] = []
 
-    def make(channel: Channel, timeout: float = 5.0) -> Any:
+    def make(channel: Channel, timeout: float = 60.0) -> Any:
         made.append(PROVIDERS[channel](settings_for(channel, timeout)))
         return made[-1]
 

@@ -21,7 +21,7 @@ def request(path: str) -> Request:
     return Request(HEAD, path.encode(), (b"60",), b"body")
 
 
-def soon(seconds: float = 5.0) -> float:
+def soon(seconds: float = 60.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
@@ -55,7 +55,7 @@ async def old(sandbox):
 
 @pytest.fixture
 async def lean(sandbox):
-    made = Lean(ca=sandbox.endpoints.ca, connections=2, timeout=2.0)
+    made = Lean(ca=sandbox.endpoints.ca, connections=2, timeout=60.0)
     yield made
     await made.close()
 

@@ -28,7 +28,7 @@ from msgxc.settings import Settings, read_settings  # noqa: E402
 from msgxc.system import Steps  # noqa: E402
 from msgxc.wiring import open_exchange  # noqa: E402
 
-#: Small shards and slices, so that a thousand people are many; a lease that is soon over.
+#: Small shards and slices, so that a thousand people are many; calls and leases that last.
 SMALL = {
     "MSGXC_SANDBOX": "true",
     "MSGXC_SHARD_SIZE": "50",
@@ -37,8 +37,8 @@ SMALL = {
     "MSGXC_WINDOW": "20",
     "MSGXC_IN_FLIGHT": "10",
     "MSGXC_FLUSH": "5",
-    "MSGXC_LEASE_SECONDS": "8",
-    "MSGXC_PROVIDER_TIMEOUT": "3",
+    "MSGXC_LEASE_SECONDS": "24",
+    "MSGXC_PROVIDER_TIMEOUT": "12",
 }
 
 

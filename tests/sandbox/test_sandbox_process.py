@@ -144,7 +144,7 @@ def _runs(pid: int) -> bool:
     """Whether the process is there and not just waiting to be reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:  # gone, also between two steps of this look
         return False
 
 

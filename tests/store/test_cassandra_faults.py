@@ -91,7 +91,7 @@ async def test_silence_is_an_outage_and_passes(cassandra_settings: CassandraSett
             assert someone.email not in str(caught.value)
             assert "127.0.0.1" not in str(caught.value)
         proxy.silent = False
-        for _ in range(100):
+        for _ in range(600):
             try:
                 await store.directory.put([someone])
                 break
@@ -123,7 +123,7 @@ async def test_nothing_acknowledged_is_lost_when_the_node_is_killed(
         await store.directory.get(uids(1))
     cassandra_node.launch()
     await asyncio.to_thread(cassandra_node.wait_until_ready, 120)
-    for _ in range(300):
+    for _ in range(1200):
         try:
             await store.directory.get(uids(1))
             break

@@ -24,6 +24,7 @@ async def _run(settings: CassandraSettings, *statements: str) -> list[tuple[obje
             list(settings.hosts),
             port=settings.port,
             protocol_version=4,
+            control_connection_timeout=60,
             execution_profiles={EXEC_PROFILE_DEFAULT: ExecutionProfile(load_balancing_policy=near)},
         )
         session, rows = cluster.connect(), []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from msgxc.gateway.serving import config
 from msgxc.messages import publishing
 from msgxc.messages.records import Draft, Message, Principal, Role
 from msgxc.model import Recipient, Subscription, Thread
+from msgxc.ports import free_port
 from msgxc.settings import Settings, read_settings
 from msgxc.wiring import Exchange, apply_schema, open_exchange
 
@@ -34,16 +34,10 @@ SERVICE = Principal(None, frozenset({Role.SERVICE}))
 URL = "/api/v2/connect/tab-1/{}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def settings_of(home: Path, **more: Any) -> Settings:
     """Those of an embedded exchange in a folder of its own."""
     return read_settings(
-        **{"home": home, "sandbox": True, "gateway_port": free_port(), "_env_file": None, **more}
+        **{"home": home, "sandbox": True, "gateway_port": free_port(0), "_env_file": None, **more}
     )
 
 

@@ -65,7 +65,7 @@ async def busy(client: Client) -> AsyncIterator[None]:
 async def test_a_connection_ends_with_its_token(gateway: Gateway, sends: bool) -> None:
     """At its end and the leeway, also when the client never stops to send."""
     uid, _ = await gateway.person()
-    token = gateway.token(uid, seconds=2 - LEEWAY)
+    token = gateway.token(uid, seconds=5 - LEEWAY)
     async with connected(gateway.url, token) as client:
         if sends:
             async with busy(client):

@@ -355,7 +355,8 @@ async def test_ping_is_answered_with_the_time_online(gateway: Gateway) -> None:
     _, token = await gateway.person()
     async with connected(gateway.url, token) as client:
         answer = await client.ask("/ping", active=True)
-        assert (answer["slug"], answer["ok"], answer["online"]) == ("/pong", True, 0)
+        assert (answer["slug"], answer["ok"]) == ("/pong", True)
+        assert 0 <= answer["online"] < 120
 
 
 async def test_presence_is_known_to_operators(gateway: Gateway) -> None:
@@ -368,10 +369,17 @@ async def test_presence_is_known_to_operators(gateway: Gateway) -> None:
             headers = {"Authorization": f"Bearer {as_whom}"}
             return await http.get(f"/api/v2/presence/{uid}", headers=headers)
 
+    async def is_connected() -> bool:
+        found = (await asked(operator)).json()
+        seconds = {"online": found["online"], "online_total": found["online_total"]}
+        assert found == {**nobody, "connected": found["connected"], **seconds}
+        return bool(found["connected"])
+
     nobody = {"connected": False, "online": 0, "online_total": 0, "active": False, "last_seen": None}
     assert (await asked(operator)).json() == nobody
     async with connected(gateway.url, token) as client:
-        assert (await asked(operator)).json() == {**nobody, "connected": True}
+        # An answer that takes longer than the question waits for is none.
+        await until(is_connected)
         await client.ask("/ping", active=True)
         assert (await asked(operator)).json()["active"] is True
     assert (await asked(token)).status_code == 403
@@ -438,7 +446,7 @@ async def test_wrong_frames_are_answered_and_cost_nothing(gateway: Gateway) -> N
 async def test_token_that_expires_closes_the_connection(gateway: Gateway) -> None:
     """A connection does not outlive its token by more than the clocks' leeway."""
     uid, _ = await gateway.person()
-    async with connected(gateway.url, gateway.token(uid, seconds=-8)) as client:
+    async with connected(gateway.url, gateway.token(uid, seconds=-5)) as client:
         assert (await client.next("/close"))["code"] == "token_expired"
         assert await closed(client) == 4401
 

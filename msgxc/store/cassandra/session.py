@@ -151,6 +151,7 @@ class Session:
             reconnection_policy=ExponentialReconnectionPolicy(0.5, 15),
             idle_heartbeat_interval=10,
             connect_timeout=10,
+            control_connection_timeout=10,  # the driver's 2 s are few for a node that stalls
             max_schema_agreement_wait=60,  # a busy ring needs longer than the driver's 10 s
             # The driver writes 4 KiB at a time: without this, the second piece waits 40 ms for the first.
             sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
