@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from msgxc.campaign import MessageOrNone, Recall, Slug, UidOrNone, filled_in
+from msgxc.campaign import MessageOrNone, NameOrNone, Recall, UidOrNone, filled_in
 from tasks.dispatch import recall as take_back
 from tasks.dispatch import recalled_name
 from tasks.own_run import ending
@@ -14,7 +14,7 @@ from tasks.own_run import ending
 
 @flow(name="recall", flow_run_name=recalled_name, persist_result=False, validate_parameters=False)
 def recall(
-    campaign: Slug | None = None, message: MessageOrNone = None, thread: UidOrNone = None
+    campaign: NameOrNone = None, message: MessageOrNone = None, thread: UidOrNone = None
 ) -> State[None]:
     """Stop what is unsent, and replace what has arrived of a message where the channel can do that.
 

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal, TypeVar
@@ -105,14 +106,19 @@ def _unless(pattern: str, sentence: str) -> dict[str, Any]:
     return {"if": {"type": "string", "not": {"pattern": pattern}}, "then": {"const": sentence}}
 
 
-class _OrNothing:
-    """Of `X | None`: X's `_unless` stands beside `anyOf`, not in it, where its sentence would not be told."""
+@dataclass(frozen=True)
+class _Tabs:
+    """Of `X | None`: how the form calls its two tabs, in place of "date-time" and "None". X's `_unless` is
+    put beside `anyOf`: in it its sentence would not be told."""
+
+    some: str
+    none: str
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core)
-        first, *others = schema["anyOf"]
-        told = {key: first.pop(key) for key in ("if", "then") if key in first}
-        return {**schema, "anyOf": [first, *others], **told}
+        first, nothing = schema["anyOf"]
+        first["title"], nothing["title"] = self.some, self.none
+        return {**schema, **{key: first.pop(key) for key in ("if", "then") if key in first}}
 
 
 #: Who or what is meant: a UUID, or a foreign id that stands for one. No address: Prefect keeps parameters.
@@ -281,7 +287,7 @@ class Subscribers(_Form):
 class Unreached(_Form):
     """Those whom another campaign has not reached, as a fallback does."""
 
-    model_config = _tab("Unreached")
+    model_config = _tab("Rest")
     kind: Literal["unreached"] = "unreached"
     campaign: Slug = Field(
         title="Campaign", description="Name of the campaign that came before.", examples=["spring-sale"]
@@ -361,6 +367,9 @@ class InDoubt(StrEnum):
     HOLD = "hold"
 
 
+PerSecond = Annotated[int, Field(ge=1, le=100_000)]
+
+
 class Sending(_Form):
     """How it is sent."""
 
@@ -389,17 +398,15 @@ class Sending(_Form):
         description="Marketing and product messages go only to those who consented to that purpose; service "
         "messages (about their own order, account, safety) to all.",
     )
-    not_before: Annotated[Moment | None, _OrNothing()] = Field(
+    not_before: Annotated[Moment | None, _Tabs("Time", "At once")] = Field(
         default=None,
         title="Not before",
-        description="Start sending at this time, with its time zone; None: at once.",
+        description="Start sending at this time, with its time zone.",
     )
-    per_second: int | None = Field(
+    per_second: Annotated[PerSecond | None, _Tabs("Number", "No limit")] = Field(
         default=None,
-        ge=1,
-        le=100_000,
         title="At most per second",
-        description="Slows the sending down, for example to spare your own site; None: no limit.",
+        description="Slows the sending down, for example to spare your own site.",
     )
     in_doubt: Annotated[InDoubt, _choices(InDoubt)] = Field(
         default=InDoubt.DEFAULT,
@@ -535,14 +542,18 @@ class PartOfCampaign(OfCampaign):
     share: Share = 1.0
 
 
-MessageOrNone = Annotated[MessageId | None, _OrNothing()]
-UidOrNone = Annotated[Uid | None, _OrNothing()]
+#: What is typed where a form offers a list besides, and that nothing is (msgxc/offering.py).
+TYPED, NOTHING = "Text", "None"
+_TYPED = _Tabs(TYPED, NOTHING)
+NameOrNone = Annotated[Slug | None, _TYPED]
+MessageOrNone = Annotated[MessageId | None, _TYPED]
+UidOrNone = Annotated[Uid | None, _TYPED]
 
 
 class Recall(_Form):
     """The form of `recall`: a campaign, or a message."""
 
-    campaign: Slug | None = None
+    campaign: NameOrNone = None
     message: MessageOrNone = None
     thread: UidOrNone = None
 

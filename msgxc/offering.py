@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 
+from msgxc.campaign import TYPED
 from msgxc.ledger import Campaign
 from msgxc.messages.records import Message, To
 
@@ -105,7 +106,7 @@ def _suggest(field: dict[str, Any], known: Iterable[str]) -> None:
         one = {"type": "string", "enum": listed, "title": KNOWN}
         field["anyOf"] = [one, {**text, "title": OTHER}, *nothing]
     elif nothing:
-        field["anyOf"] = [text, *nothing]
+        field["anyOf"] = [{**text, "title": TYPED}, *nothing]
     else:
         field.update(text)
 

@@ -170,7 +170,7 @@ def test_the_form_does_not_fill_in_everyone() -> None:
     assert everyone["required"] == ["kind"]
     assert everyone["properties"]["kind"] == {"enum": ["everyone"], "title": "To all", "type": "string"}
     titles = [schema["$defs"][tab]["title"] for tab in tabs]
-    assert titles == ["Cohort", "Rule", "People", "Thread", "Unreached", "All"]
+    assert titles == ["Cohort", "Rule", "People", "Thread", "Rest", "All"]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,6 @@ def test_every_time_of_the_form_is_such_a_time() -> None:
 
     found = times(CampaignSpec.model_json_schema())
     assert found
-    assert found[0] == {"type": "string", "format": "date-time"}
     fields = CampaignSpec.model_json_schema()["$defs"]["Sending"]["properties"]
     told = [field for field in fields.values() if times(field)]
     assert len(told) == len(found)
