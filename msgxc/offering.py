@@ -38,7 +38,7 @@ class Listing:
 
 
 def line_of(message: Message, campaign: Campaign | None) -> str:
-    """A message as a drop-down shows it: when it was made, for whom, how many. Its id is the last word, and
+    """A message as a drop-down shows it: when it was made, for whom, how urgent. Its id is the last word, and
     all that counts (campaign.MessageId). `campaign`: by which it is delivered; None: it has not begun."""
     people = campaign.seal.count if campaign and campaign.seal else None
     said = [f"{message.created:%Y-%m-%d %H:%M:%S} UTC", _FOR[message.to].format(str(message.tid)[:8])]
@@ -48,6 +48,7 @@ def line_of(message: Message, campaign: Campaign | None) -> str:
         said.append(f"due {message.scheduled.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
     if people is not None and message.to is not To.PERSON:
         said.append(f"{people:,} people")
+    said.append(f"urgency {int(message.urgency)}")
     return f"{', '.join(said)}: {message.mid}"
 
 

@@ -163,5 +163,5 @@ def test_a_message_is_told_by_what_a_person_knows_of_it() -> None:
         (line_of(many, campaign(many, "", 3)), "a list of people, 3 people"),
         (line_of(later, None), "everyone, due 2026-12-01 09:00 UTC"),
     ):
-        assert said == f"{when}, {line}: {mid}"
+        assert said == f"{when}, {line}, urgency 3: {mid}"
         assert filled_in(Recall, {"message": said}).message == mid

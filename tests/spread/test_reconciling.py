@@ -729,7 +729,7 @@ async def test_the_forms_offer_what_there_is_within_seconds(world: World) -> Non
     assert made["properties"]["template"]["enum"] == ["hello", "made-meanwhile"]
     assert made["additionalProperties"] is False
     listed = made["properties"]["message"]["anyOf"][0]["enum"]
-    assert any(line.endswith(f"one person: {said.mid}") for line in listed)
+    assert any(line.endswith(f"one person, urgency 3: {said.mid}") for line in listed)
     for personal in ("secret", someone[0].name, someone[0].devices[0].token, str(someone[0].uid)):
         assert personal not in str(made)
     await world.exchange.store.cohorts.drop("fresh")
