@@ -33,7 +33,10 @@ from msgxc.private_files import keep_private
 
 LOG_LINES = 15
 KEEPER = (sys.executable, "-m", "msgxc.operations.keeper")
-SYNC_SECONDS = 30.0
+#: Its keeper is waited for: for so long when it is only looked after, for longer where its word ends a start.
+SYNC_SECONDS, WORDS_SECONDS = 5.0, 30.0
+#: It ends at once when all that it keeps has ended; if not, by force.
+KEEPER_SECONDS = 20.0
 #: Told when a supervisor's lock is held.
 WHERE = "system.json"
 
@@ -189,7 +192,11 @@ class Supervisor:
         if self._control:
             self._control.close()
         if self._keeper:
-            self._keeper.wait()
+            try:
+                self._keeper.wait(KEEPER_SECONDS)
+            except subprocess.TimeoutExpired:  # It hangs.
+                self._keeper.kill()
+                self._keeper.wait()
         while self.children:
             _close(self.children.pop().pipe)
 
@@ -230,7 +237,7 @@ class Supervisor:
             if child.restarts.hopeless:
                 self.say(
                     f"{child.name} ends again and again ({AGAIN_AND_AGAIN} times; {child.why}). It is still "
-                    f"tried, ever more rarely; the others go on{self._said(child)}"
+                    f"tried, ever more rarely; the others go on{self._said(child, SYNC_SECONDS)}"
                 )
             child.ending = self._helpers.submit(self._end, child)
         elif now >= child.again:
@@ -244,10 +251,10 @@ class Supervisor:
                 self.say(f"{child.name}: {child.why}; started again")
             child.again, child.why = 0.0, ""
 
-    def _said(self, child: Child | None) -> str:
+    def _said(self, child: Child | None, seconds: float = WORDS_SECONDS) -> str:
         if child is None:
             return ""
-        self._synced()
+        self._synced(seconds)
         return f"; {child.end_of_log()}"
 
     # -- the keeper
@@ -295,9 +302,11 @@ class Supervisor:
         with suppress(OSError):
             socket.send_fds(self._control, [json.dumps(order).encode() + b"\n"], pipes)
 
-    def _synced(self) -> bool:
-        """Wait until all that the children have said stands in the logs; False when that takes too long."""
+    def _synced(self, seconds: float = SYNC_SECONDS) -> bool:
+        """Wait until all that the children have said stands in the logs; False when that takes longer."""
         with self._speaking, suppress(OSError):
+            if self._control:
+                self._control.settimeout(seconds)
             self._tell({"sync": True})
             return bool(self._control and self._control.recv(1))
         return False

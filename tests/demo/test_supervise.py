@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from msgxc import supervise
 from msgxc.operations.keeper import CHUNK
 from msgxc.supervise import AlreadyRunning, ChildFailed, Supervisor, supervising
 
@@ -32,7 +33,6 @@ HEARD = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
 #: A process that supervises such a child until it is ended.
 PARENT = f"""
 import pathlib, sys, time
-from msgxc.operations.keeper import CHUNK
 from msgxc.supervise import supervising
 from msgxc.system import Interrupted, interruptible
 home = pathlib.Path(sys.argv[1])
@@ -215,6 +215,17 @@ def test_the_keeper_is_kept_too(tmp_path: Path) -> None:
         assert steps[1] >= len(numbers) - 3
         assert min(steps) > 0
         assert max(steps) < CHUNK
+
+
+def test_a_keeper_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped (SIGSTOP) before its system ends: it is ended by force."""
+    monkeypatch.setattr(supervise, "KEEPER_SECONDS", 1.0)
+    others = _keepers()
+    with supervising(tmp_path) as supervisor:
+        supervisor.start("part", [sys.executable, "-c", SERVE], os.environ)
+        (keeper,) = _keepers() - others
+        keeper.send_signal(signal.SIGSTOP)
+    assert not _lives(keeper.pid)
 
 
 def _keepers() -> set[psutil.Process]:
