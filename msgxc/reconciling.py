@@ -82,7 +82,7 @@ BACK_SECONDS, AGAIN_SECONDS = 7 * 86_400.0, 60.0
 STALE_SECONDS = 86_400.0
 #: What the forms offer is looked at so often, but costs no more than this share of the time; sizes alone are
 #: brought up to date more rarely. A form is not changed while a schedule's run is due so soon: Prefect makes
-#: those anew, a few seconds later.
+#: those anew then.
 OFFER_SECONDS, OFFER_SHARE, SIZES_SECONDS, DUE_SECONDS = 5.0, 0.02, 60.0, 20.0
 #: So long it waits for the list of the latest messages; a longer look at them goes on beside all else.
 LATEST_SECONDS = 1.0

@@ -6,6 +6,7 @@ run: the run is put back, or shown as suspended, and a worker takes it up when i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
-from prefect.exceptions import Pause, TerminationSignal
+from prefect.exceptions import CancelledRun, FailedRun, Pause, TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import AwaitingRetry, Cancelled, Completed, Failed, Suspended
 
@@ -62,6 +63,17 @@ AWAY_SECONDS = 60.0
 CANCELED_SECONDS = 8.0
 #: How the events are called that tell of an end.
 WORDS = {StateType.COMPLETED: "finished", StateType.FAILED: "failed", StateType.CANCELLED: "canceled"}
+
+
+class _NotTwice(logging.Filter):
+    """Leaves out what Prefect's engine adds to the log of a run that has ended as its state says: the same
+    words once more, at the end of a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], FailedRun | CancelledRun))
+
+
+logging.getLogger("prefect.flow_runs").addFilter(_NotTwice())
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from flow_console import COHORTS, UNHURRIED, PrefectConsole, people, until
 
+from msgxc.operations.processes import marked
 from msgxc.settings import ROOT
 
 NO_FALLBACK = {"enabled": False}
@@ -163,6 +164,7 @@ def test_a_mistake_that_only_the_store_knows_fails_at_once(console: PrefectConso
     state = console.end(answer.json()["id"])
     assert state["type"] == "FAILED"
     assert "column" in state["message"]
+    until(lambda: not marked(PREFECT__FLOW_RUN_ID=answer.json()["id"]), 300)  # it has said all
     said = console.logs(answer.json()["id"], logging.WARNING)
     errors = [line for line in said if state["message"] in line]  # others are Prefect's own worries
     assert errors[0] == state["message"]
