@@ -46,7 +46,7 @@ def _find(api: Api) -> tuple[str, str, str]:
     flow = {"name": {"any_": ["campaign"]}}
     with api.client() as http:
         run = _first(http, "/flow_runs/filter", {"flow_runs": runs, "flows": flow, "sort": "START_TIME_DESC"})
-        wanted = {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["report"]}}
+        wanted = {"flow_run_id": {"any_": [run["id"]]}, "key": {"like_": "report-%"}}
         report = _first(http, "/artifacts/filter", {"artifacts": wanted})
     return run["id"], report["id"], run["deployment_id"]
 
