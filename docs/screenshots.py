@@ -32,7 +32,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, locale="en-GB", timezone_id="UTC")
         page.goto(system.page("/v2/"))  # from here on the browser has the login
-        page.wait_for_url(f"{url}/v2/**")
+        page.wait_for_url(f"{url}/v2/dashboard**")
         _form(page, f"{url}/v2/deployments/deployment/{deployment}/run")
         _shot(page, f"{url}/v2/runs/flow-run/{run}?tab=Artifacts", "run")
         _shot(page, f"{url}/v2/artifacts/artifact/{report}", "artifacts", height=1450)
@@ -66,8 +66,8 @@ def _form(page: Page, url: str) -> None:
     page.locator("textarea").first.fill("weekly-{date}")
     page.get_by_text("Select", exact=True).first.click()
     page.get_by_text("spring-sale", exact=True).last.click()
-    page.get_by_text("Cohort", exact=True).first.click()
-    page.locator("textarea").nth(1).fill("newsletter")
+    page.get_by_text("Select", exact=True).first.click()  # the cohort's; the template's shows its choice now
+    page.get_by_text("newsletter", exact=True).last.click()
     page.wait_for_timeout(500)
     clip: Any = {"x": 0, "y": 0, "width": WIDTH, "height": 1330}
     page.screenshot(path=IMAGES / "console-form.png", clip=clip)

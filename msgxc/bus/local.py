@@ -207,7 +207,6 @@ class LocalBus:
         with suppress(TimeoutError):
             async with asyncio.timeout(GREETING):
                 await link.met.wait()
-        return
 
     def _path(self) -> Path:
         return self._folder / f"{self.name}.sock"

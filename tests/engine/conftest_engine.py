@@ -20,6 +20,7 @@ from msgspec import structs
 
 from msgxc import campaigns
 from msgxc.campaign import Audience, CampaignSpec, Everyone, Fallback, Sending
+from msgxc.ledger import Row
 from msgxc.model import Channel, Device, Recipient
 from msgxc.sandbox.journal import Accepted, read
 from msgxc.sandbox.launch import Sandbox
@@ -147,6 +148,12 @@ async def enlist(exchange: Exchange, ground: Ground, people: list[Recipient]) ->
     for some in batches(people, 500):
         await exchange.store.directory.put(some)
     ground.add(people)
+
+
+async def rows_of(exchange: Exchange, name: str) -> list[Row]:
+    """All rows of a campaign."""
+    campaign = await campaigns.campaign_named(exchange, name)
+    return [r for n in range(campaign.shards) for r in await exchange.store.ledger.rows(campaign.id, n)]
 
 
 async def send(exchange: Exchange, what: CampaignSpec) -> campaigns.Planned:

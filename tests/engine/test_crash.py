@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest_engine import Ground, brief, crowd, enlist, person, send, spec, start_process
+from conftest_engine import Ground, brief, crowd, enlist, person, rows_of, send, spec, start_process
 from waiting import until
 
 import msgxc
@@ -46,8 +46,7 @@ async def run_to_end(settings: Settings, what: CampaignSpec, failpoints: str = "
 
 async def check(exchange: Exchange, ground: Ground, people: list[Recipient], name: str, repeats: int) -> None:
     """I1, I2, I3 and I6, from the journal."""
-    campaign = await campaigns.campaign_named(exchange, name)
-    rows = [r for n in range(campaign.shards) for r in await exchange.store.ledger.rows(campaign.id, n)]
+    rows = await rows_of(exchange, name)
     # What this machine did not answer in time is allowed for, if the ledger knows of it.
     repeats += sum(row.doubts for row in rows if row.reason == Reason.TIMEOUT)
     accepted = ground.by_person()
@@ -181,8 +180,7 @@ async def test_polite_stops_leave_no_text_message_unknown(
         await until(lambda before=before: len(ground.accepted()) >= before + 20, process)
         process.terminate()
         assert await asyncio.to_thread(process.wait, 120) == 0
-        campaign = await campaigns.campaign_named(exchange, what.name)
-        rows = [r for n in range(campaign.shards) for r in await exchange.store.ledger.rows(campaign.id, n)]
+        rows = await rows_of(exchange, what.name)
         # Put off is what of a window under way had not begun; what only waited has no row.
         assert {row.state for row in rows} <= {Mark.ACCEPTED, Mark.LATER}
         assert len(rows) <= len(ground.accepted()) + settings.window

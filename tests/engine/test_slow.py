@@ -8,12 +8,12 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from conftest_engine import Ground, crowd, enlist, person, send, spec, start_process
+from conftest_engine import Ground, crowd, enlist, person, rows_of, send, spec, start_process
 from waiting import until
 
 from msgxc import campaigns
 from msgxc.errors import NotFound
-from msgxc.ledger import Lease, Mark, Row, in_doubt
+from msgxc.ledger import Lease, Mark, in_doubt
 from msgxc.model import Channel, Recipient
 from msgxc.reports.funnel import End
 from msgxc.reports.tables import markdown
@@ -39,12 +39,6 @@ def some_slow(
     else:
         late, others = crowd(slow, channel, word), crowd(count - slow, channel)
     return [*late, *others], {someone.uid for someone in late}
-
-
-async def rows_of(exchange: Exchange, name: str) -> list[Row]:
-    """All rows of a campaign."""
-    campaign = await campaigns.campaign_named(exchange, name)
-    return [r for n in range(campaign.shards) for r in await exchange.store.ledger.rows(campaign.id, n)]
 
 
 async def answered(exchange: Exchange, name: str) -> set[UUID]:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from conftest_engine import NEVER, crowd, device, person
+from conftest_engine import NEVER, crowd, device, person, rows_of
 from conftest_engine import spec as to_everyone
 from fault_process import Fleet
 from fault_store import Around, plainly, with_faults
@@ -173,9 +173,7 @@ class World:
 
     async def rows(self, what: CampaignSpec) -> list[Row]:
         """All rows of a campaign."""
-        campaign = await campaigns.campaign_named(self.exchange, what.name)
-        ledger = self.exchange.store.ledger
-        return [row for shard in range(campaign.shards) for row in await ledger.rows(campaign.id, shard)]
+        return await rows_of(self.exchange, what.name)
 
     async def judge(
         self, what: CampaignSpec, people: Sequence[Recipient], *, repeats: int = 0, lost: int = 0
